@@ -1,0 +1,128 @@
+"""One attention call as methods see it: the numbers, where they come from, and which tokens they are about."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from .mask import Span
+from .operands import Operands
+from .session import Session
+from .terms import Col
+
+
+@dataclass(frozen=True)
+class Site:
+    """One use of an attention module in a forward pass.
+
+    `path` is the module's name in the model and `use` counts its uses within one pass; `layer` is None where the model
+    does not number it; `role` is "self" or "cross"; `tier` names how the host reaches it and `gives` what it hands
+    over.
+    """
+
+    path: str
+    use: int
+    layer: int
+    role: str
+    heads: int
+    kv_heads: int
+    tier: str
+    gives: frozenset[str]
+    part: str = "main"
+    main: bool = True
+
+    def __str__(self) -> str:
+        return self.path if self.use == 0 else f"{self.path} (use {self.use + 1})"
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One attention call.
+
+    Shapes: qpos [batch, query] and kpos [batch, key] are positions in the run, counted without padding, -1 for padding;
+    `q_index` and `k_index` are the run's indices of the first query and the first key, padding included. `host`
+    computes the host's own output [batch, head, query, value_dim], with its own kernel and only if asked.
+    """
+
+    site: Site
+    op: Operands
+    qpos: Tensor
+    kpos: Tensor
+    q_index: int
+    k_index: int
+    session: Session
+    host: Callable[[], Tensor]
+
+    @property
+    def q(self) -> Tensor:
+        """Queries [batch, head, query, dim]."""
+        return self.op.q
+
+    @property
+    def k(self) -> Tensor:
+        """Keys [batch, kv_head, key, dim]."""
+        return self.op.k
+
+    @property
+    def v(self) -> Tensor:
+        """Values [batch, kv_head, key, value_dim]."""
+        return self.op.v
+
+    @cached_property
+    def live(self) -> Tensor:
+        """The queries that count, [batch, head or 1, query] bool: not padding, and seeing at least one key."""
+        live = (self.qpos >= 0)[:, None]
+        dead = self.op.mask.dead()
+        return live if dead is None else live & ~dead
+
+    @cached_property
+    def received(self) -> Col:
+        """The attention that live queries give to each key: one term, shared by all that ask for it."""
+        return Col(self.live.to(self.op.work_dtype).expand(self.op.batch, -1, -1))
+
+    @cached_property
+    def visible(self) -> Tensor:
+        """How many live queries can see each key, [batch, head or 1, key]."""
+        return self.op.mask.visible((self.qpos >= 0) & self.live.any(1))
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Average [batch, head, query, ...] over the live queries: [batch, head, ...]; NaN for an example that has none."""
+        live = self.live.expand(*values.shape[:3]).reshape(*values.shape[:3], *[1] * (values.ndim - 3))
+        return torch.where(live, values, 0.0).sum(2) / live.sum(2)
+
+    def keys(self, segment: str) -> Tensor:
+        """Return which keys are in a named segment, [batch, key] bool.
+
+        `first` (the first token that is not padding), `rest` (all others) and `all` are always there; the rest come
+        from the run.
+        """
+        match segment:
+            case "first":
+                return self.kpos == 0
+            case "rest":
+                return self.kpos > 0
+            case "all":
+                return self.kpos >= 0
+        if self.session.segments is None:
+            raise KeyError(
+                f"no segment {segment!r} at {self.site}: the run has no tokens known; there are first, rest, all"
+            )
+        return self.session.segments.keys(segment, self)
+
+    def select(self, heads: Tensor | None, queries: Span) -> "Call":
+        """Return the call of some heads (indices; None for all) and a range of queries."""
+        span = slice(*queries)
+
+        def host() -> Tensor:
+            out = self.host()[:, :, span]
+            return out if heads is None else out[:, heads]
+
+        return replace(
+            self,
+            op=self.op.select(heads, span),
+            qpos=self.qpos[:, span],
+            q_index=self.q_index + queries[0],
+            host=host,
+        )

@@ -1,0 +1,137 @@
+"""One call as a patchwork: rectangles of heads and queries, each an `Attention` of its own.
+
+An edit of some heads or some queries splits off a rectangle; the others stay on their path and bit-equal.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .attention import Attention
+from .effects import Effect
+from .mask import Span
+from .operands import Operands
+from .terms import Answer, Block, Col, Parts, Row, Rows, Term
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A rectangle: some heads (ascending indices [n]) times a range of queries."""
+
+    heads: Tensor
+    queries: Span
+    attention: Attention
+
+
+@dataclass(frozen=True, eq=False)
+class Patchwork:
+    """The attention of one call, as its effects so far have left it."""
+
+    op: Operands
+    pieces: tuple[Piece, ...]
+
+    @classmethod
+    def of(cls, op: Operands, host: Callable[[], Tensor]) -> "Patchwork":
+        """Return the unedited attention of a call; `host` gives its output [batch, head, query, value_dim]."""
+        heads = torch.arange(op.heads, device=op.q.device)
+        return cls(op, (Piece(heads, (0, op.q_len), Attention(op, host)),))
+
+    @property
+    def changed(self) -> bool:
+        """True if an effect has touched the output."""
+        return any(piece.attention.changed for piece in self.pieces)
+
+    def answer(self, terms: Sequence[Term]) -> list[Answer]:
+        """Answer terms about the whole call, [batch, head, query, ...]."""
+        if len(self.pieces) == 1:
+            return self.pieces[0].attention.answer(terms)
+        answers = [piece.attention.answer([_cut(term, piece) for term in terms]) for piece in self.pieces]
+        return [self._join(term, [a[i] for a in answers]) for i, term in enumerate(terms)]
+
+    def select(self, heads: Tensor | None, queries: Span) -> "Patchwork":
+        """Return the attention of some heads and a range of queries, its own indices counting from 0."""
+        if heads is None and queries == (0, self.op.q_len):
+            return self
+        chosen = torch.arange(self.op.heads, device=self.op.q.device) if heads is None else heads
+        pieces = []
+        for piece in self.pieces:
+            inside = torch.isin(chosen, piece.heads)
+            lo, hi = max(queries[0], piece.queries[0]), min(queries[1], piece.queries[1])
+            if inside.any() and lo < hi:
+                attention = _crop(piece, chosen[inside], (lo, hi))
+                where = inside.nonzero()[:, 0]
+                pieces.append(Piece(where, (lo - queries[0], hi - queries[0]), attention))
+        return Patchwork(self.op.select(heads, slice(*queries)), tuple(pieces))
+
+    def apply(self, effect: Effect, heads: Tensor | None, queries: Span) -> "Patchwork":
+        """Return the patchwork after an effect on some heads and a range of queries; the effect has the selection's shape."""
+        chosen = torch.arange(self.op.heads, device=self.op.q.device) if heads is None else heads
+        pieces: list[Piece] = []
+        for piece in self.pieces:
+            inside = torch.isin(piece.heads, chosen)
+            lo, hi = max(queries[0], piece.queries[0]), min(queries[1], piece.queries[1])
+            if not inside.any() or lo >= hi:
+                pieces.append(piece)
+                continue
+            untouched = [(piece.heads[~inside], piece.queries)] if not inside.all() else []
+            hit = piece.heads[inside]
+            untouched += [(hit, span) for span in ((piece.queries[0], lo), (hi, piece.queries[1])) if span[0] < span[1]]
+            pieces += [Piece(rest, span, _crop(piece, rest, span)) for rest, span in untouched]
+            local = effect.select(torch.searchsorted(chosen, hit), slice(lo - queries[0], hi - queries[0]))
+            pieces.append(Piece(hit, (lo, hi), _crop(piece, hit, (lo, hi)).apply(local)))
+        return Patchwork(self.op, tuple(pieces))
+
+    def output(self, host: Callable[[], Tensor]) -> Tensor:
+        """Return the output [batch, head, query, value_dim]: the host's own wherever nothing was changed, bit by bit."""
+        if len(self.pieces) == 1:
+            return self.pieces[0].attention.output()
+        out = host().clone()
+        for piece in self.pieces:
+            if piece.attention.changed:
+                out[:, piece.heads, slice(*piece.queries)] = piece.attention.output().to(out.dtype)
+        return out
+
+    def _join(self, term: Term, answers: Sequence[Answer]) -> Answer:
+        if isinstance(answers[0], Parts):
+            fields = zip(*[a for a in answers if isinstance(a, Parts)], strict=True)
+            return Parts(*(self._scatter(tensors) for tensors in fields))
+        tensors = [a for a in answers if isinstance(a, Tensor)]
+        if isinstance(term, Col):
+            total = tensors[0].new_zeros(self.op.batch, self.op.heads, self.op.k_len)
+            for piece, part in zip(self.pieces, tensors, strict=True):
+                total[:, piece.heads] += part
+            return total
+        return self._scatter(tensors)
+
+    def _scatter(self, tensors: Sequence[Tensor]) -> Tensor:
+        whole = tensors[0].new_zeros(self.op.batch, self.op.heads, self.op.q_len, *tensors[0].shape[3:])
+        for piece, part in zip(self.pieces, tensors, strict=True):
+            whole[:, piece.heads, slice(*piece.queries)] = part
+        return whole
+
+
+def _crop(piece: Piece, heads: Tensor, queries: Span) -> Attention:
+    """Return the attention of a rectangle inside a piece; heads and queries in the call's indices."""
+    start = piece.queries[0]
+    return piece.attention.crop(torch.searchsorted(piece.heads, heads), (queries[0] - start, queries[1] - start))
+
+
+def _cut(term: Term, piece: Piece) -> Term:
+    """Restrict a term to a piece."""
+    match term:
+        case Row(f) if f.ndim == 4 and f.shape[1] > 1:
+            return Row(f[:, piece.heads])
+        case Col(g) if g is not None:
+            g = g[..., slice(*piece.queries)]
+            return Col(g[:, piece.heads] if g.ndim == 3 and g.shape[1] > 1 else g)
+        case Rows(fn):
+
+            def inside(weights: Tensor, block: Block) -> Tensor:
+                heads = piece.heads if block.heads is None else piece.heads[block.heads]
+                rows = (block.rows[0] + piece.queries[0], block.rows[1] + piece.queries[0])
+                return fn(weights, Block(heads, rows, block.cols))
+
+            return Rows(inside)
+    return term

@@ -1,0 +1,98 @@
+"""Runs the statistics and edits of one call together: all of a round's questions go into one packed execution."""
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from .call import Call
+from .check import deviation
+from .effects import STAGES
+from .patchwork import Patchwork
+from .protocols import Edit, Statistic, Terms
+
+Returned = TypeVar("Returned")
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a call came to: the edited output (None if the host's own stands), a value per statistic, the spot check's worst."""
+
+    output: Tensor | None
+    values: dict[str, Tensor]
+    deviation: float
+    applied: frozenset[int]
+
+
+def run(call: Call, edits: Sequence[Edit] = (), statistics: Sequence[Statistic] = (), check: bool = False) -> Outcome:
+    """Apply edits, by stage and then in the order given, and measure the attention that they leave.
+
+    With `check` a few rows and all column totals are computed again, densely in float64. `applied` holds the indices of
+    the edits that changed something here.
+    """
+    patchwork, applied = edited(call, edits)
+    values, deviation = measured(call, patchwork, statistics, check)
+    output = patchwork.output(call.host) if patchwork.changed else None
+    return Outcome(output, values, deviation, applied)
+
+
+def edited(call: Call, edits: Sequence[Edit]) -> tuple[Patchwork, frozenset[int]]:
+    """Return the attention that edits leave, and the indices of those that met a head and a row here."""
+    patchwork = Patchwork.of(call.op, call.host)
+    applied = set()
+    for index, edit in sorted(enumerate(edits), key=lambda pair: STAGES.index(pair[1].stage)):
+        selection = edit.where.select(call)
+        if selection is None:
+            continue
+        applied.add(index)
+        state = call.session.state(id(edit), call.site)
+        plan = edit.plan(call.select(*selection), state)
+        effect = together({"": plan}, patchwork.select(*selection))[""]
+        if effect is not None:
+            patchwork = patchwork.apply(effect, *selection)
+    return patchwork, frozenset(applied)
+
+
+def measured(
+    call: Call, patchwork: Patchwork, statistics: Sequence[Statistic], check: bool = False
+) -> tuple[dict[str, Tensor], float]:
+    """Return a value per statistic of the attention that edits have left, and the worst deviation of the spot check."""
+    worst = _Worst(call) if check and not patchwork.changed else None
+    values = together({s.name: s.plan(call) for s in statistics}, patchwork, worst)
+    return values, worst.deviation if worst else 0.0
+
+
+class _Worst:
+    """Collects the spot check's worst deviation over the rounds of one call."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.deviation = 0.0
+
+    def __call__(self, terms: Sequence[Any], answers: Sequence[Any]) -> None:
+        self.deviation = max(self.deviation, deviation(self.call, terms, answers))
+
+
+def together(
+    plans: Mapping[str, Generator[Terms, dict[str, Any], Returned]],
+    patchwork: Patchwork,
+    check: _Worst | None = None,
+) -> dict[str, Returned]:
+    """Advance generators in lockstep, one execution per round, until each has returned its value."""
+    values: dict[str, Returned] = {}
+    replies: dict[str, dict[str, Any] | None] = dict.fromkeys(plans)
+    while replies:
+        asked: dict[str, Terms] = {}
+        for name, reply in replies.items():
+            try:
+                asked[name] = next(plans[name]) if reply is None else plans[name].send(reply)
+            except StopIteration as stop:
+                values[name] = stop.value
+        terms = [term for one in asked.values() for term in one.values()]
+        answers = patchwork.answer(terms)
+        if check is not None and terms:
+            check(terms, answers)
+        stream = iter(answers)
+        replies = {name: {key: next(stream) for key in one} for name, one in asked.items()}
+    return values

@@ -1,0 +1,122 @@
+"""The tier of torch functions: attention calls that a function mode sees, whoever makes them.
+
+A function mode sees every torch call, at a price. So the modules that attend are found in their first pass, and from then on
+the mode is entered only around each of them, and around modules that have not run yet.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
+
+from . import sdpa
+from .reading import Reader
+
+if TYPE_CHECKING:
+    from .tap import Tap
+
+
+READERS: dict[Any, Reader] = sdpa.READERS
+
+
+class Functions:
+    """Taps all modules of a model that call one of torch's attention functions themselves."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._found: set[nn.Module] = set()
+        self._idle: set[nn.Module] = set()
+        self._stack: list[nn.Module] = []
+        self._handles: dict[nn.Module, list[RemovableHandle]] = {}
+
+    @contextmanager
+    def listening(self, tap: "Tap") -> Iterator[None]:
+        """Intercept the model's calls of attention functions."""
+        mode = _Mode(self, tap)
+        try:
+            for module in self._model.modules():
+                if module not in self._idle:
+                    self._watch(module, mode)
+            yield
+        finally:
+            for handles in self._handles.values():
+                for handle in handles:
+                    handle.remove()
+            self._handles.clear()
+            self._stack.clear()
+            mode.leave_all()
+
+    def call(self, tap: "Tap", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Handle one call: hand it to the tap if it is an attention, and return its result."""
+        reader = READERS.get(func)
+        reading = reader(self._stack[-1], args, kwargs) if reader is not None and self._stack else None
+        if reading is None:
+            return func(*args, **kwargs)
+        module = self._stack[-1]
+        self._found.add(module)
+        kept: list[Any] = []
+
+        def host() -> Tensor:
+            if not kept:
+                kept.append(func(*args, **kwargs))
+            return reading.output(kept[0])
+
+        output = tap.attend(module, reading.op, host, reading.tier, reading.gives, None)
+        if output is None:
+            host()
+            return kept[0]
+        return reading.result(output)
+
+    def _watch(self, module: nn.Module, mode: "_Mode") -> None:
+        def enter(module: nn.Module, args: Any) -> None:
+            self._stack.append(module)
+            mode.enter()
+
+        def leave(module: nn.Module, args: Any, output: Any) -> None:
+            mode.leave()
+            if self._stack:
+                self._stack.pop()
+            if module not in self._found:
+                self._idle.add(module)
+                for handle in self._handles.pop(module, []):
+                    handle.remove()
+
+        self._handles[module] = [
+            module.register_forward_pre_hook(enter),
+            module.register_forward_hook(leave, always_call=True),
+        ]
+
+
+class _Mode(TorchFunctionMode):
+    """Sees torch calls between `enter` and `leave`, which nest."""
+
+    def __init__(self, functions: Functions, tap: "Tap") -> None:
+        super().__init__()
+        self._functions = functions
+        self._tap = tap
+        self._depth = 0
+
+    def enter(self) -> None:
+        if self._depth == 0:
+            self.__enter__()
+        self._depth += 1
+
+    def leave(self) -> None:
+        if self._depth == 0:
+            return
+        self._depth -= 1
+        if self._depth == 0:
+            self.__exit__(None, None, None)
+
+    def leave_all(self) -> None:
+        while self._depth:
+            self.leave()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if self._tap.muted:
+            return func(*args, **kwargs)
+        return self._functions.call(self._tap, func, args, kwargs)

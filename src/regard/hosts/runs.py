@@ -1,0 +1,201 @@
+"""Which run a forward pass belongs to: alone, or one step of a generation that its cache holds together."""
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from ..core.session import Session
+
+_CHANGES = ("reorder_cache", "batch_select_indices", "batch_repeat_interleave", "crop")
+"""Methods of transformers' caches that change which rows and tokens they hold."""
+_sessions: "WeakKeyDictionary[Any, Session]" = WeakKeyDictionary()
+
+
+class Runs:
+    """The runs of one model while somebody listens: a session per cache, or per pass where there is none."""
+
+    def __init__(self, model: nn.Module, begin: Callable[[Session], None]) -> None:
+        self._model = model
+        self._begin = begin
+        self._depth = 0
+        self._prompt: int | None = None
+        self.session = Session()
+        self.passes = 0
+
+    @property
+    def inside(self) -> bool:
+        """True while the model, or one of its models, is in a forward pass."""
+        return self._depth > 0
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Follow forward passes, generations and changes of their caches."""
+        with ExitStack() as stack:
+            for module in _models(self._model):
+                stack.callback(module.register_forward_pre_hook(self._enter, with_kwargs=True).remove)
+                stack.callback(module.register_forward_hook(self._leave, always_call=True).remove)
+            if _generates(self._model):
+                stack.enter_context(self._following_generate())
+            stack.enter_context(_following_caches())
+            stack.callback(self._reset)
+            yield
+
+    def alone(self) -> None:
+        """Start a run for a call outside any forward pass of the model, as when a user calls one of its layers."""
+        self._start(Session())
+
+    def _start(self, session: Session) -> None:
+        self.session = session
+        self.passes += 1
+        self._begin(session)
+
+    def _reset(self) -> None:
+        self._depth, self._prompt, self.session = 0, None, Session()
+
+    def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._depth += 1
+        if self._depth > 1:
+            return
+        given = _arguments(module, args, kwargs)
+        cache = given.get("past_key_values")
+        known = _sessions.get(cache) if cache is not None else None
+        session = known if known is not None else Session()
+        if cache is not None and known is None:
+            _sessions[cache] = session
+        if known is not None:
+            session.step += 1
+        session.seen = int(cache.get_seq_length()) if cache is not None else 0
+        ids, embeddings, mask = (given.get(name) for name in ("input_ids", "inputs_embeds", "attention_mask"))
+        if getattr(getattr(module, "config", None), "is_encoder_decoder", False) and "decoder_input_ids" in given:
+            ids, embeddings, mask = (
+                given.get(name) for name in ("decoder_input_ids", "decoder_inputs_embeds", "decoder_attention_mask")
+            )
+        new = next((int(x.shape[1]) for x in (ids, embeddings) if torch.is_tensor(x) and x.ndim > 1), 0)
+        session.ids = _joined(session.ids, ids, session.seen)
+        session.valid = mask.bool() if torch.is_tensor(mask) and mask.ndim == 2 else None
+        if session.step == 0:
+            session.prompt = self._prompt if self._prompt is not None else session.seen + new
+        self._start(session)
+
+    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        self._depth -= 1
+        cache = getattr(output, "past_key_values", None)
+        if self._depth == 0 and cache is not None and cache not in _sessions:
+            _sessions[cache] = self.session
+
+    @contextmanager
+    def _following_generate(self) -> Iterator[None]:
+        """Learn the length of the prompt, which a chunked prefill or an assistant hides, and keep generate from compiling."""
+        model: Any = self._model
+        generate = model.generate
+        had_own = "generate" in vars(model)
+
+        def followed(inputs: Any = None, *args: Any, **kwargs: Any) -> Any:
+            ids = inputs if inputs is not None else kwargs.get("input_ids")
+            embeddings = kwargs.get("inputs_embeds")
+            prompt = ids if ids is not None else embeddings
+            pair = getattr(model.config, "is_encoder_decoder", False)
+            kwargs.setdefault("disable_compile", True)  # a compiled graph would no longer come by here
+            self._prompt = None if pair or prompt is None else int(prompt.shape[1])
+            try:
+                return generate(inputs, *args, **kwargs)
+            finally:
+                self._prompt = None
+
+        model.generate = followed
+        try:
+            yield
+        finally:
+            if had_own:
+                model.generate = generate
+            else:
+                del model.generate
+
+
+def _generates(model: nn.Module) -> bool:
+    if "transformers" not in sys.modules:
+        return False
+    from transformers import GenerationMixin
+
+    return isinstance(model, GenerationMixin)
+
+
+def _models(model: nn.Module) -> list[nn.Module]:
+    """Return the model and the transformers models inside it, each of which may be called by itself."""
+    if "transformers" not in sys.modules:
+        return [model]
+    from transformers import PreTrainedModel
+
+    return [module for module in model.modules() if module is model or isinstance(module, PreTrainedModel)]
+
+
+def _arguments(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return what a forward pass is called with, by name."""
+    if not args:
+        return kwargs
+    try:
+        return dict(inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments)
+    except TypeError:  # the call itself will fail, and say why
+        return kwargs
+
+
+def _joined(before: Tensor | None, new: Any, seen: int) -> Tensor | None:
+    """Append the ids of a pass to the `seen` ones before it; None where some are unknown."""
+    if not torch.is_tensor(new) or new.ndim != 2:
+        return None
+    if seen == 0:
+        return new.detach()
+    if before is None or before.shape[0] != new.shape[0] or before.shape[1] < seen:
+        return None
+    return torch.cat([before[:, :seen], new.detach().to(before.device)], 1)
+
+
+_followers = 0
+_originals: list[tuple[type, str, Callable[..., Any]]] = []
+
+
+@contextmanager
+def _following_caches() -> Iterator[None]:
+    """Let sessions follow what is done to the caches that they hang on; the classes are changed once for all listeners."""
+    if "transformers" not in sys.modules:
+        yield
+        return
+    from transformers.cache_utils import Cache, EncoderDecoderCache
+
+    global _followers
+    if _followers == 0:
+        kinds = (Cache, EncoderDecoderCache)
+        _originals.extend((kind, name, vars(kind)[name]) for kind in kinds for name in _CHANGES if name in vars(kind))
+        for kind, name, original in _originals:
+            setattr(kind, name, _followed(name, original))
+    _followers += 1
+    try:
+        yield
+    finally:
+        _followers -= 1
+        if _followers == 0:
+            for kind, name, original in _originals:
+                setattr(kind, name, original)
+            _originals.clear()
+
+
+def _followed(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+    def changed(self: Any, value: Any) -> Any:
+        result = original(self, value)
+        session = _sessions.get(self)
+        if session is not None:
+            if name == "batch_repeat_interleave":
+                session.expand(int(value))
+            elif name == "crop":
+                session.crop(int(self.get_seq_length()))
+            else:
+                session.reorder(value)
+        return result
+
+    return changed

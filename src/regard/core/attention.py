@@ -1,23 +1,26 @@
 """An attention that answers terms and takes effects, and stays one that answers terms: what later edits and statistics see."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from math import ceil
 
-import torch
 from torch import Tensor
 
 from . import blockwise, fused
 from .attend import attend
-from .effects import STAGES, Bias, Effect, Mix, Out, Stage
+from .edited import changed_weights, kept
+from .effects import STAGES, Effect, Output, Stage, WeightEffect
+from .effects.inputs import InputEffect
+from .effects.outputs import OutputEffect
+from .effects.scores import ScoreEffect, SetScores
 from .mask import Span
 from .operands import Operands
 from .parts import parts
-from .terms import Answer, Col, Lse, Part, Parts, Row, Score, Term
+from .terms import Answer, Attend, Attended, Col, Lse, Part, Row, Score, Term
 
-FUSED_CALLS = 2
-"""Up to so many fused calls beat one pass over blocks, which answers everything at once (`regard bench core`)."""
+FUSED_CALLS = 1
+"""Up to so many fused calls are no slower than one pass over blocks, which answers everything at once (`regard bench core`)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,13 +28,15 @@ class Attention:
     """One attention in which all heads and queries have met the same effects.
 
     `output` gives its output [batch, head, query, value_dim]: the host's own until an effect changes it. Changes of
-    scores are in `op`, changes of weights in `mixes`, changes of outputs in `output`; `stage` is that of the last one.
+    inputs and scores are in `op`, changes of weights in `edits`, changes of outputs in `output`; `stage` is that of the
+    last one. `made` is the last output that a method computed itself, behind which there are no weights.
     """
 
     op: Operands
     output: Callable[[], Tensor]
-    mixes: tuple[Mix, ...] = ()
+    edits: tuple[WeightEffect, ...] = ()
     stage: Stage | None = None
+    made: Output | None = None
     known: dict[Term, Answer] = field(default_factory=dict)
     crops: "dict[tuple[tuple[int, ...], Span], Attention]" = field(default_factory=dict)
 
@@ -47,17 +52,21 @@ class Attention:
             return self
         key = (tuple(heads.tolist()), queries)
         if key not in self.crops:
-            index, span = None if everything else heads, slice(*queries)
+            index, span, of = None if everything else heads, slice(*queries), self.op.heads
             self.crops[key] = Attention(
                 self.op.select(index, span),
                 lambda: self.output()[:, :, span] if index is None else self.output()[:, index, span],
-                tuple(mix.select(index, span) for mix in self.mixes),
+                tuple(edit.select(index, span, of) for edit in self.edits),
                 self.stage,
+                None if self.made is None else self.made.select(index, span, of),
             )
         return self.crops[key]
 
     def answer(self, terms: Sequence[Term]) -> list[Answer]:
-        """Answer terms about the attention as it is now; the same term object is computed once."""
+        """Answer terms about the attention as it is now; the same term object is computed once.
+
+        Raises ValueError for terms about weights if a method has computed the output itself.
+        """
         new = [term for term in dict.fromkeys(terms) if term not in self.known]
         if new:
             self.known.update(zip(new, self._compute(new), strict=True))
@@ -71,23 +80,57 @@ class Attention:
         if self.stage is not None and STAGES.index(effect.stage) < STAGES.index(self.stage):
             raise ValueError(f"{effect.stage} cannot change after {self.stage} have: order the effects by stage")
         match effect:
-            case Bias(bias):
-                # A key axis of 1 is a view of all keys from here on, so that keys can be taken from it.
-                bias = bias.expand(*bias.shape[:3], self.op.k_len)
-                bias = bias if self.op.bias is None else self.op.bias + bias
-                op = replace(self.op, bias=bias)
-                return Attention(op, cache(lambda: attend(op)[0]), stage="scores")
-            case Mix():
-                mixed = cache(lambda: self._mixed(effect))
-                return Attention(self.op, mixed, (*self.mixes, effect), "weights")
-            case Out():
-                scaled = cache(lambda: effect.on_output(self.output()))
-                return Attention(self.op, scaled, self.mixes, "outputs")
+            case InputEffect() | ScoreEffect():
+                op = effect.on_operands(self.op)
+                touched = effect.touched(self.op) if isinstance(effect, InputEffect) else effect.acting
+                if op is self.op or not bool(touched.any()):
+                    return self
+                return Attention(op, cache(lambda: self._output_of(op, effect, touched)), stage=effect.stage)
+            case WeightEffect():
+                if not bool(effect.acting.any()):
+                    return self
+                changed = cache(lambda: changed_weights(self, effect))
+                return Attention(self.op, changed, (*self.edits, effect), "weights")
+            case OutputEffect():
+                if isinstance(effect, Output) and self.stage in ("scores", "weights"):
+                    raise ValueError(
+                        "a method that computes its own output would drop the changes of scores and weights before it: "
+                        "such edits do not compose"
+                    )
+                out = cache(lambda: effect.on_output(self.output()))
+                made = effect if isinstance(effect, Output) else self.made
+                return Attention(self.op, out, self.edits, "outputs", made)
         raise TypeError(f"no way to apply {type(effect).__name__} to an attention")
 
+    def _output_of(self, op: Operands, effect: Effect, touched: Tensor) -> Tensor:
+        if isinstance(effect, SetScores):  # only the function itself shows which rows it leaves as they are
+            out, changed = blockwise.answer(op, (), (blockwise.Output(), blockwise.Changed()))
+            assert isinstance(out, Tensor) and isinstance(changed, Tensor)
+            return kept(out.to(op.v.dtype), self.output, changed)
+        return kept(attend(op)[0], self.output, touched)
+
     def _compute(self, terms: Sequence[Term]) -> list[Answer]:
-        if self.mixes or self.op.needs_grad:
-            return blockwise.answer(self.op, self.mixes, terms)
+        answers: dict[Term, Answer] = {}
+        for term in terms:
+            if isinstance(term, Attend):
+                answers[term] = Attended(*attend(self.op.over(term.k, term.v, term.mask, term.bias)))
+        own = [term for term in terms if term not in answers]
+        if self.made is not None and any(not isinstance(term, Lse) for term in own):
+            raise ValueError(
+                "the output of this attention was computed by a method and has no weights to ask about: "
+                "measure the unedited attention, or other heads and queries"
+            )
+        answers.update(zip(own, self._own(own), strict=True))
+        if self.made is not None:
+            answers.update({term: self.made.on_lse(lse) for term, lse in answers.items() if isinstance(lse, Tensor)})
+        return [answers[term] for term in terms]
+
+    def _own(self, terms: Sequence[Term]) -> list[Answer]:
+        """Answer terms about the weights."""
+        if self.op.needs_grad and all(isinstance(term, Lse) for term in terms):
+            return [attend(self.op)[1]] * len(terms)
+        if self.edits or self.op.laws or self.op.needs_grad:
+            return blockwise.answer(self.op, self.edits, terms)
         whole = [term for term in terms if not isinstance(term, Part)]
         lse = next((term for term in whole if isinstance(term, Lse)), None)
         if lse is None and len(whole) < len(terms):
@@ -104,26 +147,6 @@ class Attention:
                 assert isinstance(total, Tensor)
                 answers[term] = parts(self.op, term, total)
         return [answers[term] for term in terms]
-
-    def _mixed(self, mix: Mix) -> Tensor:
-        out, weights = self.output(), mix.weights
-        if not mix.renormalise:
-            # O + sum (w - 1) O_s rather than sum w O_s: neutral weights leave the output bit-equal, untouched keys are not read.
-            share = self._part(mix.part)
-            delta = ((weights - 1)[..., None] * share.out).sum(-2)
-            return (out.to(delta.dtype) + delta).to(out.dtype)
-        every = Part(mix.part.labels.remainder(mix.part.n + 1), mix.part.n + 1)
-        share = self._part(every)
-        weights = torch.cat([weights, torch.ones_like(weights[..., :1])], -1).to(share.mass.dtype)
-        mixed = (weights[..., None] * share.out).sum(-2)
-        mass = (weights * share.mass).sum(-1, keepdim=True)
-        mixed = torch.where(mass != 0, mixed * (share.mass.sum(-1, keepdim=True) / mass), 0.0)
-        return torch.where((weights != 1).any(-1, keepdim=True), mixed.to(out.dtype), out)
-
-    def _part(self, part: Part) -> Parts:
-        (answer,) = self.answer([part])
-        assert isinstance(answer, Parts)
-        return answer
 
 
 def _fused_calls(op: Operands, terms: Sequence[Term]) -> float:

@@ -1,7 +1,7 @@
 """Terms answered by blocks of queries: exact rows, one exponential for everything asked, memory O(block * key).
 
-Takes every mask, bias, softcap and sink, on every device, and is differentiable: under autograd each block is
-recomputed in the backward pass, so that memory stays linear there too.
+Takes every mask, bias, softcap, sink, extra key, law of the scores and change of the weights, on every device, and is
+differentiable: under autograd each block is recomputed in the backward pass, so that memory stays linear there too.
 """
 
 from collections.abc import Sequence
@@ -10,32 +10,42 @@ from itertools import groupby
 
 import torch
 from torch import Tensor
+from torch.nn.functional import dropout
 from torch.utils.checkpoint import checkpoint
 
-from .effects import Mix
-from .mask import Span, pick
+from .effects import WeightEffect
+from .mask import Span
 from .operands import Operands
+from .scores import MASKED, beside, by_laws, scores, values, values_beside
 from .terms import Answer, Block, Col, Lse, Part, Parts, Row, Rows, Score, Term
 
-MASKED = -1e30
-"""Stands for a score of -inf inside a block: its exponential is 0, and 0 times it is 0 instead of NaN."""
 BLOCK_ELEMENTS = 1 << 20
 """Weights held at once. Blocks that stay in cache beat larger ones on CPUs."""
 
 
 @dataclass(frozen=True, eq=False)
 class Output(Term):
-    """The attention output itself, [batch, head, query, value_dim]; only `attend` asks for it."""
+    """The attention output itself, [batch, head, query, value_dim], with dropout if the call has any."""
+
+
+@dataclass(frozen=True, eq=False)
+class Changed(Term):
+    """The rows that the last effect has changed, [batch, head, query] bool."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Weights:
-    """One block of weights, `A = e * inverse`, kept unnormalised so that one exponential serves all terms."""
+    """One block of weights, `A = e * inverse`, kept unnormalised so that one exponential serves all terms.
+
+    `extra` are those of the extra keys; `changed` [batch, head, row] are the rows that the last effect has changed.
+    """
 
     e: Tensor
     inverse: Tensor
     lse: Tensor
     score: Tensor | None
+    extra: Tensor | None
+    changed: Tensor | None
     block: Block
 
     @property
@@ -50,27 +60,35 @@ def attend(op: Operands) -> tuple[Tensor, Tensor]:
     return out, lse
 
 
-def answer(op: Operands, mixes: Sequence[Mix], terms: Sequence[Term]) -> list[Answer]:
-    """Answer all terms about the attention of `op`, as changed by `mixes`, in one pass over blocks of queries."""
+def blocks(op: Operands, whole_rows: bool = False) -> list[tuple[Span, Span]]:
+    """Cut the queries into blocks; return the range of each, and of the keys that it sees."""
+    step = max(1, min(op.q_len, BLOCK_ELEMENTS // (op.batch * op.heads * op.k_len)))
+    result = []
+    for start in range(0, op.q_len, step):
+        rows = (start, min(start + step, op.q_len))
+        lo, hi = (0, op.k_len) if whole_rows else op.mask.span(rows)
+        result.append((rows, (lo, max(hi, lo + 1))))  # a block in which every row is dead still has its shape
+    return result
+
+
+def answer(op: Operands, edits: Sequence[WeightEffect], terms: Sequence[Term]) -> list[Answer]:
+    """Answer all terms about the attention of `op`, its weights as changed by `edits`, in one pass over blocks."""
     if op.q_len == 0 or op.k_len == 0:
         raise ValueError(f"an attention over {op.q_len} queries and {op.k_len} keys has no rows to ask about")
     k, v = op.k.to(op.work_dtype), op.v.to(op.work_dtype)
-    step = max(1, min(op.q_len, BLOCK_ELEMENTS // (op.batch * op.heads * op.k_len)))
     columns = [
         torch.zeros(op.batch, op.heads, op.k_len, dtype=op.work_dtype, device=op.q.device)
         for term in terms
         if isinstance(term, Col)
     ]
-    by_rows: list[list[Tensor | Parts]] = []
-    for start in range(0, op.q_len, step):
-        rows = (start, min(start + step, op.q_len))
-        lo, hi = op.mask.span(rows)
-        cols = (lo, max(hi, lo + 1))  # a block in which every row is dead still has its shape
+    recompute = torch.is_grad_enabled() and (op.needs_grad or bool(edits) or any(map(_may_need_grad, terms)))
+    by_rows: list[list[Answer]] = []
+    for rows, cols in blocks(op, any(edit.whole_rows for edit in edits)):
 
         def block(rows: Span = rows, cols: Span = cols) -> list[Answer]:
-            return _block(op, k, v, mixes, terms, rows, cols)
+            return _block(op, k, v, edits, terms, rows, cols)
 
-        answers = checkpoint(block, use_reentrant=False) if op.needs_grad else block()
+        answers = checkpoint(block, use_reentrant=False, preserve_rng_state=op.dropout > 0) if recompute else block()
         sums = [a for a, term in zip(answers, terms, strict=True) if isinstance(term, Col)]
         for total, part in zip(columns, sums, strict=True):
             total[..., cols[0] : cols[1]] += part
@@ -80,6 +98,13 @@ def answer(op: Operands, mixes: Sequence[Mix], terms: Sequence[Term]) -> list[An
     return [next(summed) if isinstance(term, Col) else next(joined) for term in terms]
 
 
+def _may_need_grad(term: Term) -> bool:
+    match term:
+        case Row(probe) | Col(probe):
+            return probe is not None and probe.requires_grad
+    return isinstance(term, Rows)
+
+
 def _join(parts: Sequence[Answer]) -> Answer:
     if isinstance(parts[0], Parts):
         return Parts(*(torch.cat(tensors, dim=2) for tensors in zip(*parts, strict=True)))
@@ -87,9 +112,9 @@ def _join(parts: Sequence[Answer]) -> Answer:
 
 
 def _block(
-    op: Operands, k: Tensor, v: Tensor, mixes: Sequence[Mix], terms: Sequence[Term], rows: Span, cols: Span
+    op: Operands, k: Tensor, v: Tensor, edits: Sequence[WeightEffect], terms: Sequence[Term], rows: Span, cols: Span
 ) -> list[Answer]:
-    w = _weights(op, k, mixes, rows, cols, any(isinstance(term, Score) for term in terms))
+    w = _weights(op, k, edits, rows, cols, terms)
     row_answers = iter(_rows(w, [term.f for term in terms if isinstance(term, Row)]))
     answers: list[Answer] = []
     for term in terms:
@@ -108,74 +133,77 @@ def _block(
             case Rows(fn):
                 answers.append(fn(w.full, w.block))
             case Output():
-                answers.append(values(w.e, v[:, :, cols[0] : cols[1]]) * w.inverse[..., None])
+                answers.append(_output(op, w, v))
+            case Changed():
+                assert w.changed is not None
+                answers.append(w.changed)
             case _:
                 raise TypeError(f"no blockwise answer to {type(term).__name__}")
     return answers
 
 
-def scores(op: Operands, k: Tensor, rows: Span, cols: Span | Tensor) -> Tensor:
-    """Return the scores of a block, [batch, head, row, col], MASKED where the mask or a bias of -inf forbids.
-
-    k [batch, kv_head, col, dim] are the keys at `cols` (a range, or indices [batch, col]), in the working dtype.
-    """
-    r = rows[1] - rows[0]
-    q = op.q[:, :, rows[0] : rows[1]].to(op.work_dtype) * op.scale
-    grouped = q.reshape(op.batch, k.shape[1], op.groups * r, q.shape[-1])
-    s = (grouped @ k.transpose(-1, -2)).view(op.batch, op.heads, r, k.shape[2])
-    if op.softcap is not None:
-        s = op.softcap * torch.tanh(s / op.softcap)
-    bias = op.bias
-    if bias is not None:
-        s = s + pick(bias[:, :, rows[0] : rows[1]] if bias.shape[2] > 1 else bias, cols).to(s.dtype)
-    added = op.mask.added(rows, cols)
-    if added is not None:
-        s = s + added.to(s.dtype)
-    if bias is not None or added is not None:
-        s = s.clamp_min(MASKED)
-    allowed = op.mask.allowed(rows, cols)
-    return s if allowed is None else s.masked_fill(~allowed, MASKED)
-
-
-def _weights(op: Operands, k: Tensor, mixes: Sequence[Mix], rows: Span, cols: Span, want_score: bool) -> _Weights:
-    s = scores(op, k[:, :, cols[0] : cols[1]], rows, cols)
+def _weights(
+    op: Operands, k: Tensor, edits: Sequence[WeightEffect], rows: Span, cols: Span, terms: Sequence[Term]
+) -> _Weights:
+    want_score = any(isinstance(term, Score) for term in terms)
+    s, changed = scores(op, k[:, :, cols[0] : cols[1]], rows, cols), None
+    block = Block(None, rows, cols)
+    if op.laws:
+        s, changed = by_laws(op, s, block)
+    if edits or any(isinstance(term, Rows) for term in terms):
+        block = block._replace(seen=s > MASKED / 2)
+    others = beside(op, rows)
     shift = s.detach().amax(-1)
-    sink = op.row_sink()
-    if sink is not None:
-        sink = (sink[:, :, rows[0] : rows[1]] if sink.shape[-1] > 1 else sink).to(s.dtype)
-        shift = torch.maximum(shift, sink.detach())
+    if others is not None:
+        shift = torch.maximum(shift, others.detach().amax(-1))
     dead = shift <= MASKED / 2
-    s = s - shift[..., None] if op.needs_grad else s.sub_(shift[..., None])
+    s = s - shift[..., None] if s.requires_grad else s.sub_(shift[..., None])
     e = s.exp()
-    mass = e.sum(-1)
-    z = mass if sink is None else mass + torch.exp(sink - shift)
+    mass = z = e.sum(-1)
+    extra = None
+    if others is not None:
+        others = torch.exp(others - shift[..., None])
+        z = mass + others.sum(-1)
+        extra = others if op.sink is None else others[..., :-1]
     log_z = z.log()
     inverse = torch.where(dead, 0.0, 1 / z)
     lse = torch.where(dead, float("-inf"), shift + log_z)
-    block = Block(None, rows, cols)
-    if mixes:
-        a = e * inverse[..., None]
-        for mix in mixes:
-            a = mix.select(None, slice(*rows)).narrow(cols).on_weights(a)
-        score = -torch.special.entr(a).sum(-1) if want_score else None
-        return _Weights(a, torch.ones_like(inverse), lse, score, block)
+    if edits:
+        a = before = e * inverse[..., None]
+        extra = None if extra is None else extra * inverse[..., None]
+        for edit in edits:
+            before, a = a, edit.on_weights(a, block)
+            extra = None if extra is None else edit.on_extra(extra, before, block)
+        # Not entr(a), whose gradient at a weight of 0 is infinite.
+        score = torch.linalg.vecdot(a, torch.where(a == 0, 1.0, a).log()) if want_score else None
+        return _Weights(a, torch.ones_like(inverse), lse, score, extra, (a != before).any(-1), block)
     # With scores counted from the row's maximum this is minus a sum of two non-negative numbers: nothing cancels.
     score = (torch.linalg.vecdot(e, s) - mass * log_z) * inverse if want_score else None
-    return _Weights(e, inverse, lse, score, block)
+    return _Weights(e, inverse, lse, score, extra, changed, block)
+
+
+def _output(op: Operands, w: _Weights, v: Tensor) -> Tensor:
+    out = values(dropout(w.e, op.dropout), v[:, :, slice(*w.block.cols)])
+    others = values_beside(op)
+    if others is not None:
+        assert w.extra is not None
+        out = out + values(dropout(w.extra, op.dropout), others)
+    return out * w.inverse[..., None]
 
 
 def _rows(w: _Weights, functionals: Sequence[Tensor]) -> list[Tensor]:
     """Answer row functionals with one product per kind of functional (shared, per example, per head)."""
-    order = sorted(range(len(functionals)), key=lambda i: functionals[i].ndim)
+    kinds = [(f.ndim, f.shape[1] if f.ndim == 4 else 1) for f in functionals]
+    order = sorted(range(len(functionals)), key=lambda i: kinds[i])
     answers: dict[int, Tensor] = {}
     b, h, r, n = w.e.shape
-    for ndim, members in groupby(order, key=lambda i: functionals[i].ndim):
+    for (ndim, _), members in groupby(order, key=lambda i: kinds[i]):
         indices = list(members)
         fs = [functionals[i][..., w.block.cols[0] : w.block.cols[1], :].to(w.e.dtype) for i in indices]
         packed = torch.cat(fs, -1) if len(fs) > 1 else fs[0]
-        e = w.e.reshape(b, h * r, n) if ndim < 4 else w.e
-        product = (e @ packed).view(b, h, r, -1) * w.inverse[..., None]
-        answers |= dict(zip(indices, product.split([f.shape[-1] for f in fs], -1), strict=True))
+        product = values(w.e, packed) if ndim == 4 else (w.e.reshape(b, h * r, n) @ packed).view(b, h, r, -1)
+        split = (product * w.inverse[..., None]).split([f.shape[-1] for f in fs], -1)
+        answers |= dict(zip(indices, split, strict=True))
     return [answers[i] for i in range(len(functionals))]
 
 
@@ -185,12 +213,6 @@ def _column_sum(w: _Weights, g: Tensor | None) -> Tensor:
         rows = g[..., w.block.rows[0] : w.block.rows[1]]
         weight = weight * (rows if g.ndim == 3 else rows[:, None]).to(weight.dtype)
     return (weight[..., None, :] @ w.e).squeeze(-2)
-
-
-def values(e: Tensor, v: Tensor) -> Tensor:
-    """Multiply unnormalised weights [batch, head, row, col] by values [batch, kv_head, col, value_dim]."""
-    b, h, r, n = e.shape
-    return (e.reshape(b, v.shape[1], -1, n) @ v).view(b, h, r, -1)
 
 
 def _parts(w: _Weights, v: Tensor, labels: Tensor, n: int) -> Parts:

@@ -37,6 +37,10 @@ class Site:
         return self.path if self.use == 0 else f"{self.path} (use {self.use + 1})"
 
 
+def _no_input() -> Tensor:
+    raise ValueError("this call comes without the input of its module")
+
+
 @dataclass(frozen=True, eq=False)
 class Call:
     """One attention call.
@@ -54,6 +58,8 @@ class Call:
     k_index: int
     session: Session
     host: Callable[[], Tensor]
+    x: Callable[[], Tensor] = _no_input
+    heads: Tensor | None = None
 
     @property
     def q(self) -> Tensor:
@@ -69,6 +75,33 @@ class Call:
     def v(self) -> Tensor:
         """Values [batch, kv_head, key, value_dim]."""
         return self.op.v
+
+    @cached_property
+    def head_numbers(self) -> Tensor:
+        """The site's numbers of the call's heads, [head], for what an edit has per head."""
+        return torch.arange(self.op.heads, device=self.q.device) if self.heads is None else self.heads
+
+    @cached_property
+    def examples(self) -> Tensor:
+        """Which example each row of the batch belongs to, [batch]: a generation may give an example several rows."""
+        known = self.session.examples
+        if known is None or len(known) != self.op.batch:
+            return torch.arange(self.op.batch, device=self.q.device)
+        return known.to(self.q.device)
+
+    def of_examples(self, values: Tensor) -> Tensor:
+        """Give each row of the batch what its example has: values [example or 1, ...], result [batch or 1, ...].
+
+        Raises ValueError for values of another number of examples.
+        """
+        examples = self.examples
+        if values.shape[0] == 1:
+            return values
+        if values.shape[0] != int(examples.max()) + 1:
+            raise ValueError(
+                f"values for {values.shape[0]} examples do not fit the {int(examples.max()) + 1} of a batch at {self.site}"
+            )
+        return values if self.session.examples is None else values[examples.to(values.device)]
 
     @cached_property
     def live(self) -> Tensor:
@@ -95,8 +128,8 @@ class Call:
     def keys(self, segment: str) -> Tensor:
         """Return which keys are in a named segment, [batch, key] bool.
 
-        `first` (the first token that is not padding), `rest` (all others) and `all` are always there; the rest come
-        from the run.
+        `first` (the first token that is not padding), `rest` (all others) and `all` are always there; the rest come from the
+        run. Raises KeyError for a name that is not known.
         """
         match segment:
             case "first":
@@ -110,6 +143,28 @@ class Call:
                 f"no segment {segment!r} at {self.site}: the run has no tokens known; there are first, rest, all"
             )
         return self.session.segments.keys(segment, self)
+
+    def queries(self, segment: str) -> Tensor:
+        """Return which queries are tokens of a named segment, [batch, query] bool.
+
+        Raises ValueError for cross-attention, whose segments are of the keys' sequence.
+        """
+        if self.site.role == "cross":
+            raise ValueError(
+                f"the queries of {self.site} are tokens of another sequence than its keys, where segments are"
+            )
+        start = self.q_index - self.k_index
+        return self.keys(segment)[:, start : start + self.op.q_len]
+
+    def mark(self, name: str) -> int | Tensor:
+        """Return a place in the run, padding included: an index, or one per example, [batch].
+
+        It is "prompt_end", or a segment's name for the place behind its last token.
+        """
+        if name == "prompt_end":
+            return self.session.prompt_end
+        index = torch.arange(self.op.k_len, device=self.kpos.device) + self.k_index + 1
+        return torch.where(self.keys(name), index, 0).amax(-1)
 
     def select(self, heads: Tensor | None, queries: Span) -> "Call":
         """Return the call of some heads (indices; None for all) and a range of queries."""
@@ -125,4 +180,6 @@ class Call:
             qpos=self.qpos[:, span],
             q_index=self.q_index + queries[0],
             host=host,
+            x=lambda: self.x()[:, span],
+            heads=self.heads if heads is None else self.head_numbers[heads],
         )

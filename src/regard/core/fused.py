@@ -10,25 +10,43 @@ from torch import Tensor
 
 from ..kernels import flash_cpu
 from .mask import Mask
+from .merge import merge
 from .operands import Operands
+from .scores import MASKED, beside, values, values_beside
+from .terms import Attended
 
 
 def supports(op: Operands) -> bool:
-    """Say whether a fused kernel computes this attention exactly: a plain mask, at most a key bias, no softcap, no gradient."""
+    """Say whether a fused kernel computes these weights exactly: plain mask, at most a key bias, no softcap, law or gradient."""
+    plain = op.mask.plain and op.softcap is None and not op.laws
     biased = op.bias is not None and op.key_bias() is None
-    return flash_cpu.supports(op.q) and op.mask.plain and op.softcap is None and not biased and not op.needs_grad
+    return flash_cpu.supports(op.q) and plain and not biased and not op.needs_grad
 
 
 def attend(op: Operands) -> tuple[Tensor, Tensor]:
-    """Return output [batch, head, query, value_dim] and log-sum-exp [batch, head, query]."""
+    """Return output [batch, head, query, value_dim] and log-sum-exp [batch, head, query]; dropout is left out."""
+    out, lse = _of_keys(op)
+    others, v = beside(op, (0, op.q_len)), values_beside(op)
+    if others is None or v is None:
+        return out.to(op.v.dtype), lse
+    share = torch.exp(others[..., : v.shape[2]] - lse.masked_fill(lse.isneginf(), 0.0)[..., None])
+    return (out + values(share, v)).to(op.v.dtype), lse
+
+
+def _of_keys(op: Operands) -> tuple[Tensor, Tensor]:
+    """Return what the call's own keys give to the output, and the log-sum-exp over these and all that is beside them."""
+    if op.bias is not None:
+        op = _upcast(op)  # the kernel takes a bias in q's dtype only, which would round it
     width = max(op.q.shape[-1], op.v.shape[-1])
     out, lse = _attend(replace(op, q=_pad(op.q, width), k=_pad(op.k, width), v=_pad(op.v, width)))
     out = out[..., : op.v.shape[-1]]
-    sink = op.row_sink()
-    if sink is None:
+    others = beside(op, (0, op.q_len))
+    if others is None:
         return out, lse
-    total = torch.logaddexp(lse, sink.to(lse.dtype))  # a key without value: it joins the sum and takes its share
-    return out * torch.exp(lse - total)[..., None].to(out.dtype), total
+    total = torch.logaddexp(lse, torch.logsumexp(others, -1))
+    total = torch.where(total <= MASKED / 2, float("-inf"), total)
+    share = torch.exp(lse - total.masked_fill(total.isneginf(), 0.0))
+    return out * share[..., None], total
 
 
 def row(op: Operands, f: Tensor) -> Tensor:
@@ -36,10 +54,11 @@ def row(op: Operands, f: Tensor) -> Tensor:
     op = _upcast(op)
     f = f.to(op.work_dtype)
     f = f[None, None] if f.ndim == 2 else f[:, None] if f.ndim == 3 else f
-    if f.shape[1] > 1:
+    if f.shape[1] not in (1, op.k.shape[1]):
         op = _ungroup(op)
+        f = f.repeat_interleave(op.heads // f.shape[1], 1)
     f = f.expand(op.batch, op.k.shape[1], -1, -1)
-    return torch.cat([attend(replace(op, v=part))[0] for part in f.split(op.q.shape[-1], dim=-1)], -1)
+    return torch.cat([_of_keys(replace(op, v=part))[0] for part in f.split(op.q.shape[-1], dim=-1)], -1)
 
 
 def score(op: Operands) -> Tensor:
@@ -51,7 +70,8 @@ def score(op: Operands) -> Tensor:
     op = _ungroup(_upcast(op))
     origin = op.k[:, :, :1]
     values = op.k - origin
-    shifted = replace(op, k=values)
+    extra = tuple(e._replace(k=e.k - origin) for e in op.extra)
+    shifted = replace(op, k=values, extra=extra)
     sink = op.row_sink()
     if sink is not None:
         shifted = replace(shifted, sink=sink - op.scale * (op.q * origin).sum(-1))
@@ -60,7 +80,7 @@ def score(op: Operands) -> Tensor:
         column = bias.clamp_min(torch.finfo(values.dtype).min / 2).to(values.dtype).transpose(-1, -2)
         values = torch.cat([values, column.expand(*values.shape[:3], 1)], -1)
     ones = torch.ones_like(values[..., :1])
-    out, lse = attend(replace(shifted, v=torch.cat([values, ones], -1)))
+    out, lse = _of_keys(replace(shifted, v=torch.cat([values, ones], -1)))
     expected = op.scale * (op.q * out[..., : op.q.shape[-1]]).sum(-1)
     if bias is not None:
         expected = expected + out[..., -2]
@@ -93,12 +113,11 @@ def col(op: Operands, g: Tensor | None, lse: Tensor) -> Tensor:
         op.scale,
         bias=-lse.masked_fill(lse.isneginf(), float("inf")).flip(2)[:, :, None],
     )
-    out, total = attend(transposed)
-    result = (out[..., 0] * total.exp()).flip(2)
+    out, total = _of_keys(transposed)
+    mean, total = out[..., 0].flip(2), total.flip(2)
     bias = op.key_bias()
-    if bias is not None:
-        result = result * bias[:, :, 0].exp()
-    return result if mask.keys is None else result.masked_fill(~mask.keys[:, None], 0.0)
+    result = mean * torch.exp(total if bias is None else total + bias[:, :, 0])
+    return result if mask.keys is None else result.masked_fill(~mask.keys_by_head, 0.0)
 
 
 def _attend(op: Operands) -> tuple[Tensor, Tensor]:
@@ -107,7 +126,7 @@ def _attend(op: Operands) -> tuple[Tensor, Tensor]:
     if mask.causal and mask.offset < op.k_len - 1:
         if mask.offset > 0:
             past, present = op.narrow((0, mask.offset)), op.narrow((mask.offset, op.k_len))
-            return _merge(*_attend(past), *_attend(present))
+            return merge(Attended(*_attend(past)), Attended(*_attend(present)))
         if mask.offset < 0:
             blind = min(-mask.offset, op.q_len)
             out = op.q.new_zeros(*op.q.shape[:3], op.v.shape[-1])
@@ -120,39 +139,20 @@ def _attend(op: Operands) -> tuple[Tensor, Tensor]:
         out, lse = _kernel(op, causal=True)
     else:
         out, lse = _kernel(op, causal=False)
-    dead = _dead(op)
+    bias = op.key_bias()
+    dead = (op.mask if bias is None else op.mask.without(bias[:, :, 0].isneginf())).dead()
     return out, lse if dead is None else lse.masked_fill(dead, float("-inf"))  # the kernel returns 0 there
-
-
-def _dead(op: Operands) -> Tensor | None:
-    """Return the queries that see no key, bool [batch or 1, head or 1, query]: masked, or blocked by a key bias of -inf."""
-    bias, mask = op.key_bias(), op.mask
-    if bias is None:
-        return mask.dead()
-    unblocked = ~bias[:, :, 0].isneginf()
-    if mask.keys is not None:
-        unblocked = unblocked & mask.keys[:, None]
-    dead = replace(mask, keys=unblocked.flatten(0, 1)).dead()
-    return None if dead is None else dead.view(*unblocked.shape[:2], op.q_len)
 
 
 def _kernel(op: Operands, causal: bool) -> tuple[Tensor, Tensor]:
     added = op.key_bias()
     if op.mask.keys is not None:
-        keys = op.mask.keys[:, None, None]
+        keys = op.mask.keys_by_head[:, :, None]
         added = torch.zeros_like(keys, dtype=op.q.dtype) if added is None else added
         added = added.masked_fill(~keys, float("-inf"))
     if added is not None:
         added = added.to(op.q.dtype)
     return flash_cpu.flash_cpu(op.q, op.k, op.v, causal=causal, added=added, scale=op.scale)
-
-
-def _merge(out: Tensor, lse: Tensor, other: Tensor, other_lse: Tensor) -> tuple[Tensor, Tensor]:
-    """Merge the attention over two disjoint sets of keys (fact 8)."""
-    total = torch.logaddexp(lse, other_lse)
-    base = total.masked_fill(total.isneginf(), 0.0)
-    merged = out * torch.exp(lse - base)[..., None] + other * torch.exp(other_lse - base)[..., None]
-    return merged.to(out.dtype), total
 
 
 def _upcast(op: Operands) -> Operands:
@@ -162,9 +162,12 @@ def _upcast(op: Operands) -> Operands:
 
 def _ungroup(op: Operands) -> Operands:
     """Give every query head its own keys."""
-    if op.groups == 1:
-        return op
-    return replace(op, k=op.k.repeat_interleave(op.groups, 1), v=op.v.repeat_interleave(op.groups, 1))
+
+    def each(tensor: Tensor) -> Tensor:
+        return tensor if tensor.shape[1] == op.heads else tensor.repeat_interleave(op.heads // tensor.shape[1], 1)
+
+    extra = tuple(e._replace(k=each(e.k), v=each(e.v)) for e in op.extra)
+    return replace(op, k=each(op.k), v=each(op.v), extra=extra)
 
 
 def _pad(tensor: Tensor, width: int) -> Tensor:

@@ -25,10 +25,12 @@ class Mask:
     """Which keys each query of a call may attend to, and what a host adds to their scores.
 
     A key is allowed where the structure, `keys` and `table` all allow it. The structure is one of: everything; causal,
-    where query i sees keys j <= i + `offset`; or `function` of the indices i + `q_start`, j + `k_start`.
+    where query i sees keys j <= i + `offset`; or `function` of the indices i + `q_start`, j + `k_start`. `reach` says how many
+    indices back and ahead of its own a query can see at most, where that is known of a function.
 
-    Shapes: `keys` [batch or 1, key] bool, False for padding; `table` [batch or 1, head or 1, query, key], bool (True =
-    allowed) or float (added to the scores; anything at or below half the dtype's minimum counts as masked).
+    Shapes: `keys` [batch or 1, key] or [batch or 1, head or 1, key] bool, False for padding; `table` [batch or 1, head
+    or 1, query, key], bool (True = allowed) or float (added to the scores; anything at or below half the dtype's
+    minimum counts as masked).
     """
 
     batch: int
@@ -38,6 +40,7 @@ class Mask:
     causal: bool = False
     offset: int = 0
     function: Structure | None = None
+    reach: tuple[int, int] | None = None
     q_start: int = 0
     k_start: int = 0
     keys: Tensor | None = None
@@ -48,11 +51,26 @@ class Mask:
         """True if the mask is full or causal, with at most padded keys: all that fused kernels take without a dense mask."""
         return self.function is None and self.table is None
 
+    @property
+    def keys_by_head(self) -> Tensor:
+        """`keys` as [batch or 1, head or 1, key]."""
+        assert self.keys is not None
+        return self.keys if self.keys.ndim == 3 else self.keys[:, None]
+
+    def without(self, keys: Tensor) -> "Mask":
+        """Return the mask that also hides some keys, [batch or 1, head or 1, key] bool."""
+        return replace(self, keys=~keys if self.keys is None else self.keys_by_head & ~keys)
+
     def span(self, rows: Span) -> Span:
         """Return the range of keys outside which no row of `rows` sees anything."""
-        if not self.causal:
-            return 0, self.k_len
-        return 0, max(0, min(self.k_len, rows[1] + self.offset))
+        lo, hi = 0, self.k_len
+        if self.causal:
+            hi = rows[1] + self.offset
+        if self.reach is not None:
+            shift = self.q_start - self.k_start
+            lo, hi = rows[0] + shift - self.reach[0], min(hi, rows[1] + shift + self.reach[1])
+        lo = max(0, min(lo, self.k_len - 1))
+        return lo, max(lo, min(self.k_len, hi))
 
     def allowed(self, rows: Span, cols: Span | Tensor) -> Tensor | None:
         """Return what `rows` may see of `cols`, bool, broadcastable to [batch, head, row, col]; None if all of it.
@@ -70,7 +88,7 @@ class Mask:
             head = torch.zeros(1, 1, 1, 1, dtype=torch.long, device=self.device)
             parts.append(self.function(batch, head, at_q + self.q_start, at_k + self.k_start))
         if self.keys is not None:
-            parts.append(pick(self.keys[:, None, None, :], cols))
+            parts.append(pick(self.keys_by_head[:, :, None], cols))
         if self.table is not None:
             table = pick(self.table[:, :, rows[0] : rows[1]], cols)
             parts.append(table if table.dtype == torch.bool else table > torch.finfo(table.dtype).min / 2)
@@ -94,12 +112,12 @@ class Mask:
                 if not self.causal or self.offset >= 0:
                     return None
                 return (torch.arange(self.q_len, device=self.device) + self.offset < 0)[None, None]
-            any_key = self.keys.any(-1)
-            first = torch.where(any_key, self.keys.int().argmax(-1), self.k_len + self.q_len + abs(self.offset))
+            keys = self.keys_by_head
+            any_key = keys.any(-1, keepdim=True)
             if not self.causal:
-                return (~any_key)[:, None, None].expand(-1, 1, self.q_len)
-            rows = torch.arange(self.q_len, device=self.device)
-            return (rows[None, :] + self.offset < first[:, None])[:, None]
+                return (~any_key).expand(-1, -1, self.q_len)
+            first = keys.int().argmax(-1, keepdim=True)
+            return ~any_key | (torch.arange(self.q_len, device=self.device) + self.offset < first)
         return torch.cat([~self._dense(rows).any(-1) for rows in self._blocks()], dim=2)
 
     def visible(self, queries: Tensor) -> Tensor:
@@ -113,14 +131,14 @@ class Mask:
                 count = before[:, -1:] - before[:, first]
             else:
                 count = weight.sum(-1, keepdim=True).expand(-1, self.k_len)
-            if self.keys is not None:
-                count = count * self.keys
-            return count[:, None]
-        total: Tensor | None = None
+            return count[:, None] if self.keys is None else count[:, None] * self.keys_by_head
+        heads = 1 if self.table is None else self.table.shape[1]
+        if self.keys is not None:
+            heads = max(heads, self.keys_by_head.shape[1])
+        total = weight.new_zeros(self.batch, heads, self.k_len)
         for rows in self._blocks():
-            part = torch.einsum("bq,bhqk->bhk", weight[:, rows[0] : rows[1]], self._dense(rows).float())
-            total = part if total is None else total + part
-        assert total is not None
+            lo, hi = self.span(rows)
+            total[..., lo:hi] += torch.einsum("bq,bhqk->bhk", weight[:, rows[0] : rows[1]], self._dense(rows).float())
         return total
 
     def select(self, heads: Tensor | None, queries: slice) -> "Mask":
@@ -131,7 +149,12 @@ class Mask:
             table = table[:, :, start:stop]
             if heads is not None and table.shape[1] > 1:
                 table = table[:, heads]
-        return replace(self, q_len=stop - start, offset=self.offset + start, q_start=self.q_start + start, table=table)
+        keys = self.keys
+        if keys is not None and keys.ndim == 3 and heads is not None and keys.shape[1] > 1:
+            keys = keys[:, heads]
+        return replace(
+            self, q_len=stop - start, offset=self.offset + start, q_start=self.q_start + start, keys=keys, table=table
+        )
 
     def narrow(self, cols: Span) -> "Mask":
         """Return the mask over a range of keys."""
@@ -141,7 +164,7 @@ class Mask:
             k_len=hi - lo,
             offset=self.offset - lo,
             k_start=self.k_start + lo,
-            keys=None if self.keys is None else self.keys[:, lo:hi],
+            keys=None if self.keys is None else self.keys[..., lo:hi],
             table=None if self.table is None else self.table[..., lo:hi],
         )
 
@@ -155,7 +178,9 @@ class Mask:
         return [(start, min(start + step, self.q_len)) for start in range(0, self.q_len, step)]
 
     def _dense(self, rows: Span) -> Tensor:
-        allowed = self.allowed(rows, (0, self.k_len))
+        """Return what `rows` may see of their span, [batch or 1, head or 1, row, col] bool."""
+        lo, hi = self.span(rows)
+        allowed = self.allowed(rows, (lo, hi))
         if allowed is None:
-            return torch.ones(1, 1, rows[1] - rows[0], self.k_len, dtype=torch.bool, device=self.device)
-        return allowed.expand(-1, -1, rows[1] - rows[0], self.k_len)
+            return torch.ones(1, 1, rows[1] - rows[0], hi - lo, dtype=torch.bool, device=self.device)
+        return allowed.expand(-1, -1, rows[1] - rows[0], hi - lo)

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from . import blockwise
 from .operands import Operands
+from .scores import MASKED, scores, values
 from .terms import Part, Parts
 
 
@@ -33,9 +34,9 @@ def _segment(op: Operands, keys: Tensor, real: Tensor, lse: Tensor) -> tuple[Ten
     masses, outs = [], []
     for start in range(0, op.q_len, step):
         rows = (start, min(start + step, op.q_len))
-        s = blockwise.scores(op, k, rows, keys).masked_fill(~real[:, None, None], blockwise.MASKED)
+        s = scores(op, k, rows, keys).masked_fill(~real[:, None, None], MASKED)
         base = lse[:, :, rows[0] : rows[1], None]
         e = torch.exp(s - base.masked_fill(base.isneginf(), 0.0))
         masses.append(e.sum(-1))
-        outs.append(blockwise.values(e, v))
+        outs.append(values(e, v))
     return torch.cat(masses, 2), torch.cat(outs, 2)

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from .attention import Attention
 from .effects import Effect
+from .effects.effect import cut, cut_kv_heads
 from .mask import Span
 from .operands import Operands
-from .terms import Answer, Block, Col, Parts, Row, Rows, Term
+from .terms import Answer, Attend, Col, Row, Rows, Term, shifted
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,8 @@ class Patchwork:
         """Answer terms about the whole call, [batch, head, query, ...]."""
         if len(self.pieces) == 1:
             return self.pieces[0].attention.answer(terms)
-        answers = [piece.attention.answer([_cut(term, piece) for term in terms]) for piece in self.pieces]
+        of = self.op.heads
+        answers = [piece.attention.answer([cut_term(term, piece, of) for term in terms]) for piece in self.pieces]
         return [self._join(term, [a[i] for a in answers]) for i, term in enumerate(terms)]
 
     def select(self, heads: Tensor | None, queries: Span) -> "Patchwork":
@@ -79,7 +81,7 @@ class Patchwork:
             hit = piece.heads[inside]
             untouched += [(hit, span) for span in ((piece.queries[0], lo), (hi, piece.queries[1])) if span[0] < span[1]]
             pieces += [Piece(rest, span, _crop(piece, rest, span)) for rest, span in untouched]
-            local = effect.select(torch.searchsorted(chosen, hit), slice(lo - queries[0], hi - queries[0]))
+            local = effect.select(torch.searchsorted(chosen, hit), slice(lo - queries[0], hi - queries[0]), len(chosen))
             pieces.append(Piece(hit, (lo, hi), _crop(piece, hit, (lo, hi)).apply(local)))
         return Patchwork(self.op, tuple(pieces))
 
@@ -94,9 +96,8 @@ class Patchwork:
         return out
 
     def _join(self, term: Term, answers: Sequence[Answer]) -> Answer:
-        if isinstance(answers[0], Parts):
-            fields = zip(*[a for a in answers if isinstance(a, Parts)], strict=True)
-            return Parts(*(self._scatter(tensors) for tensors in fields))
+        if not isinstance(answers[0], Tensor):
+            return type(answers[0])(*(self._scatter(tensors) for tensors in zip(*answers, strict=True)))
         tensors = [a for a in answers if isinstance(a, Tensor)]
         if isinstance(term, Col):
             total = tensors[0].new_zeros(self.op.batch, self.op.heads, self.op.k_len)
@@ -118,20 +119,22 @@ def _crop(piece: Piece, heads: Tensor, queries: Span) -> Attention:
     return piece.attention.crop(torch.searchsorted(piece.heads, heads), (queries[0] - start, queries[1] - start))
 
 
-def _cut(term: Term, piece: Piece) -> Term:
-    """Restrict a term to a piece."""
+def cut_term(term: Term, piece: Piece, of: int) -> Term:
+    """Restrict a term about `of` heads to a piece."""
     match term:
-        case Row(f) if f.ndim == 4 and f.shape[1] > 1:
-            return Row(f[:, piece.heads])
+        case Row(f) if f.ndim == 4:
+            return Row(cut_kv_heads(f, piece.heads, of))
+        case Attend(k, v, mask, bias):
+            span = slice(*piece.queries)
+            return Attend(
+                cut_kv_heads(k, piece.heads, of),
+                cut_kv_heads(v, piece.heads, of),
+                None if mask is None else mask.select(piece.heads, span),
+                None if bias is None else cut(bias, piece.heads, span),
+            )
         case Col(g) if g is not None:
             g = g[..., slice(*piece.queries)]
             return Col(g[:, piece.heads] if g.ndim == 3 and g.shape[1] > 1 else g)
         case Rows(fn):
-
-            def inside(weights: Tensor, block: Block) -> Tensor:
-                heads = piece.heads if block.heads is None else piece.heads[block.heads]
-                rows = (block.rows[0] + piece.queries[0], block.rows[1] + piece.queries[0])
-                return fn(weights, Block(heads, rows, block.cols))
-
-            return Rows(inside)
+            return Rows(shifted(fn, piece.heads, piece.queries[0]))
     return term

@@ -1,6 +1,6 @@
 """Runs the statistics and edits of one call together: all of a round's questions go into one packed execution."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -8,9 +8,11 @@ from torch import Tensor
 
 from .call import Call
 from .check import deviation
-from .effects import STAGES
+from .effects import STAGES, Effect
+from .gives import refuse
 from .patchwork import Patchwork
 from .protocols import Edit, Statistic, Terms
+from .terms import Col, Lse
 
 Returned = TypeVar("Returned")
 
@@ -37,20 +39,31 @@ def run(call: Call, edits: Sequence[Edit] = (), statistics: Sequence[Statistic] 
     return Outcome(output, values, deviation, applied)
 
 
-def edited(call: Call, edits: Sequence[Edit]) -> tuple[Patchwork, frozenset[int]]:
-    """Return the attention that edits leave, and the indices of those that met a head and a row here."""
+Told = Callable[[int, Effect, int, int], None]
+"""Is told what an edit, by its index, comes to at a call: its effect, on how many heads, on how many rows."""
+
+
+def edited(call: Call, edits: Sequence[Edit], told: Told | None = None) -> tuple[Patchwork, frozenset[int]]:
+    """Return the attention that edits leave, and the indices of those that met a head, a row and what they name here."""
     patchwork = Patchwork.of(call.op, call.host)
     applied = set()
     for index, edit in sorted(enumerate(edits), key=lambda pair: STAGES.index(pair[1].stage)):
         selection = edit.where.select(call)
         if selection is None:
             continue
+        heads, rows = selection.heads, selection.rows
+        state = call.session.state(edit, call.site)
+        effect = together({"": edit.plan(call.select(heads, rows), state)}, patchwork.select(heads, rows))[""]
+        if effect is None:  # the call has nothing of what the edit names
+            continue
+        refuse(effect, call.site)
         applied.add(index)
-        state = call.session.state(id(edit), call.site)
-        plan = edit.plan(call.select(*selection), state)
-        effect = together({"": plan}, patchwork.select(*selection))[""]
-        if effect is not None:
-            patchwork = patchwork.apply(effect, *selection)
+        if selection.only is not None:
+            effect = effect.only(selection.only[:, None])
+        patchwork = patchwork.apply(effect, heads, rows)
+        if told is not None:
+            chosen = rows[1] - rows[0] if selection.only is None else int(selection.only.any(0).sum())
+            told(index, effect, call.op.heads if heads is None else len(heads), chosen)
     return patchwork, frozenset(applied)
 
 
@@ -58,7 +71,7 @@ def measured(
     call: Call, patchwork: Patchwork, statistics: Sequence[Statistic], check: bool = False
 ) -> tuple[dict[str, Tensor], float]:
     """Return a value per statistic of the attention that edits have left, and the worst deviation of the spot check."""
-    worst = _Worst(call) if check and not patchwork.changed else None
+    worst = _Worst(patchwork, call.live) if check else None
     values = together({s.name: s.plan(call) for s in statistics}, patchwork, worst)
     return values, worst.deviation if worst else 0.0
 
@@ -66,12 +79,14 @@ def measured(
 class _Worst:
     """Collects the spot check's worst deviation over the rounds of one call."""
 
-    def __init__(self, call: Call) -> None:
-        self.call = call
+    def __init__(self, patchwork: Patchwork, live: Tensor) -> None:
+        self.patchwork = patchwork
+        self.live = live
+        self.lse = Lse()  # columns are checked by it, and their own answer needs it anyway
         self.deviation = 0.0
 
     def __call__(self, terms: Sequence[Any], answers: Sequence[Any]) -> None:
-        self.deviation = max(self.deviation, deviation(self.call, terms, answers))
+        self.deviation = max(self.deviation, deviation(self.patchwork, self.live, terms, answers))
 
 
 def together(
@@ -90,6 +105,8 @@ def together(
             except StopIteration as stop:
                 values[name] = stop.value
         terms = [term for one in asked.values() for term in one.values()]
+        if check is not None and any(isinstance(term, Col) for term in terms):
+            terms.append(check.lse)
         answers = patchwork.answer(terms)
         if check is not None and terms:
             check(terms, answers)

@@ -1,17 +1,27 @@
 """How values of single examples become one result, batch after batch, without keeping the batches."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
 
+Finished = Mapping[str, Tensor | list[Tensor]]
+"""What was found at one site, by name: a tensor [head, ...], or a list with one [head, ...] per example."""
+
 
 class Reducer(Protocol):
-    """A monoid over examples."""
+    """A monoid over examples: two halves merged are the whole."""
 
     def add(self, values: Tensor) -> None:
         """Take in [batch, ...], one entry per example."""
+
+    def merge(self, other: Self) -> None:
+        """Take in the examples of another reducer, which follow its own."""
+
+    def finish(self) -> Finished:
+        """Return what was found."""
 
 
 @dataclass
@@ -25,13 +35,20 @@ class Moments:
     def add(self, values: Tensor) -> None:
         values = values.detach().double().cpu()
         there = ~values.isnan()
-        batch = there.sum(0).double()
-        mean = torch.where(there, values, 0.0).sum(0) / batch.clamp_min(1)
-        spread = torch.where(there, (values - mean) ** 2, 0.0).sum(0)
-        count = self.count + batch
-        shift = mean - self.total / self.count.clamp_min(1)
-        self.squares = self.squares + spread + shift**2 * self.count * batch / count.clamp_min(1)
-        self.total, self.count = self.total + mean * batch, count
+        count = there.sum(0).double()
+        total = torch.where(there, values, 0.0).sum(0)
+        spread = torch.where(there, (values - total / count.clamp_min(1)) ** 2, 0.0).sum(0)
+        self.merge(Moments(count, total, spread))
+
+    def merge(self, other: "Moments") -> None:
+        count = self.count + other.count
+        shift = other.total / other.count.clamp_min(1) - self.total / self.count.clamp_min(1)
+        between = shift**2 * self.count * other.count / count.clamp_min(1)
+        self.squares = self.squares + other.squares + between
+        self.total, self.count = self.total + other.total, count
+
+    def finish(self) -> Finished:
+        return {"mean": self.mean, "std": self.std, "count": self.count}
 
     @property
     def mean(self) -> Tensor:
@@ -52,3 +69,9 @@ class Keep:
 
     def add(self, values: Tensor) -> None:
         self.examples.extend(values.detach().float().cpu())
+
+    def merge(self, other: "Keep") -> None:
+        self.examples.extend(other.examples)
+
+    def finish(self) -> Finished:
+        return {"examples": self.examples}

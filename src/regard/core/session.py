@@ -22,22 +22,32 @@ class Segments(Protocol):
 class Session:
     """State of one run, on no module and no class, so that two runs never meet.
 
-    `step` counts the forward passes before this one, `seen` the tokens of those passes that still count, `prompt` those of the
-    prompt, padding included. `ids` [batch, token] are the token ids so far and `valid` [batch, token] is False for padding, each
-    None if the model was given none.
+    `step` counts the forward passes before this one, `seen` the tokens of those passes that still count, `length` those and
+    this pass's, `prompt` those of the prompt, padding included. `ids` [batch, token] are the token ids so far and `valid`
+    [batch, token] is False for padding, each None if the model was given none; `ends` [batch] are the places behind each
+    prompt's last token where padding on the right makes them differ. `examples` [batch] says which example each row belongs
+    to where a generation gives one several (beams, samples), None where rows are examples.
     """
 
     step: int = 0
     seen: int = 0
+    length: int = 0
     prompt: int = 0
     ids: Tensor | None = None
     valid: Tensor | None = None
+    ends: Tensor | None = None
+    examples: Tensor | None = None
     segments: Segments | None = None
-    states: dict[tuple[Any, ...], dict[str, Any]] = field(default_factory=dict)
+    states: dict[tuple[int, Any], tuple[object, dict[str, Any]]] = field(default_factory=dict)
 
-    def state(self, *key: Any) -> dict[str, Any]:
+    @property
+    def prompt_end(self) -> int | Tensor:
+        """The place behind the prompt's last token, padding included: an index, or one per example, [batch]."""
+        return self.prompt if self.ends is None else self.ends
+
+    def state(self, owner: object, site: Any) -> dict[str, Any]:
         """Return what an edit keeps for one site in this run, empty at first; its tensors are [batch, ...]."""
-        return self.states.setdefault(key, {})
+        return self.states.setdefault((id(owner), site), (owner, {}))[1]  # held, so that its id is nobody else's
 
     def reorder(self, rows: Tensor) -> None:
         """Take these rows of the batch, as a beam search or a selection of its cache does."""
@@ -50,18 +60,22 @@ class Session:
     def crop(self, tokens: int) -> None:
         """Forget the tokens from this index on, as assisted decoding does with rejected ones.
 
-        What edits keep is left to them: their rule for tokens that were taken back is theirs to state.
+        An edit that keeps something of them takes it back in its own `crop(state, tokens)`, if it has one.
         """
         self.seen = min(self.seen, tokens)
+        self.length = min(self.length, tokens)
         if self.ids is not None:
             self.ids = self.ids[:, :tokens]
+        for owner, state in self.states.values():
+            if hasattr(owner, "crop"):
+                owner.crop(state, tokens)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> None:
-        if self.ids is not None:
-            self.ids = change(self.ids)
-        if self.valid is not None:
-            self.valid = change(self.valid)
-        for state in self.states.values():
+        for name in ("ids", "valid", "ends", "examples"):
+            tensor = getattr(self, name)
+            if tensor is not None:
+                setattr(self, name, change(tensor))
+        for _, state in self.states.values():
             for name, value in state.items():
                 if torch.is_tensor(value):
                     state[name] = change(value)

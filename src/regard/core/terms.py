@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from .mask import Span
+from .mask import Mask, Span
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class Score(Term):
 class Row(Term):
     """Linear functionals of every row, `sum_j A_ij f_jn`: [batch, head, query, n].
 
-    Shape of f: [key, n], [batch, key, n] or [batch, head, key, n].
+    Shape of f: [key, n], [batch, key, n], or [batch, head or kv_head, key, n].
     """
 
     f: Tensor
@@ -70,12 +70,41 @@ class Part(Term):
     n: int
 
 
+class Attended(NamedTuple):
+    """An attention's output [batch, head, query, value_dim] and log-sum-exp [batch, head, query]."""
+
+    out: Tensor
+    lse: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Attend(Term):
+    """What the same queries attend to on other keys, with the call's scale and softcap: `Attended`.
+
+    Shapes: k [batch or 1, kv_head, key, dim], v [batch or 1, kv_head, key, value_dim], where kv_head divides the call's
+    heads; `bias` broadcastable to [batch, head, query, key]. Without a mask every query sees every key.
+    """
+
+    k: Tensor
+    v: Tensor
+    mask: Mask | None = None
+    bias: Tensor | None = None
+
+
 class Block(NamedTuple):
-    """Where a block of weights lies: which heads (None for all), and the ranges of its queries and keys."""
+    """Where a block of scores or weights lies: which heads (None for all), and the ranges of its queries and keys.
+
+    `seen` [batch, head, row, col] bool says which keys a query sees; it is there for what is asked about weights.
+    """
 
     heads: Tensor | None
     rows: Span
     cols: Span
+    seen: Tensor | None = None
+
+
+OfBlock = Callable[[Tensor, Block], Tensor]
+"""A function of a block of scores or weights [batch, head, row, col]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +115,17 @@ class Rows(Term):
     [batch, head, row, ...].
     """
 
-    fn: Callable[[Tensor, Block], Tensor]
+    fn: OfBlock
 
 
-Answer = Tensor | Parts
+Answer = Tensor | Parts | Attended
+
+
+def shifted(fn: OfBlock, heads: Tensor | None, start: int) -> OfBlock:
+    """Return `fn`, which counts heads and queries in a whole, for the part that has some heads and starts at a query."""
+
+    def inside(values: Tensor, block: Block) -> Tensor:
+        whole = block.heads if heads is None else heads if block.heads is None else heads[block.heads]
+        return fn(values, block._replace(heads=whole, rows=(block.rows[0] + start, block.rows[1] + start)))
+
+    return inside

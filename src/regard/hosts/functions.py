@@ -1,4 +1,4 @@
-"""The tier of torch functions: attention calls that a function mode sees, whoever makes them.
+"""The tiers of torch functions: attention calls that a function mode sees, whoever makes them.
 
 A function mode sees every torch call, at a price. So the modules that attend are found in their first pass, and from then on
 the mode is entered only around each of them, and around modules that have not run yet.
@@ -6,20 +6,29 @@ the mode is entered only around each of them, and around modules that have not r
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from . import sdpa
+from . import mha, sdpa, softmax
 from .reading import Reader
 
 if TYPE_CHECKING:
     from .tap import Tap
 
 
-READERS: dict[Any, Reader] = sdpa.READERS
+READERS: dict[Any, Reader] = {**sdpa.READERS, **mha.READERS, **softmax.READERS}
+
+
+@dataclass
+class _Frame:
+    """A module that is running; `heard` once a call of its own that hands over q, k and v was heard."""
+
+    module: nn.Module
+    heard: bool = False
 
 
 class Functions:
@@ -29,7 +38,7 @@ class Functions:
         self._model = model
         self._found: set[nn.Module] = set()
         self._idle: set[nn.Module] = set()
-        self._stack: list[nn.Module] = []
+        self._stack: list[_Frame] = []
         self._handles: dict[nn.Module, list[RemovableHandle]] = {}
 
     @contextmanager
@@ -38,9 +47,13 @@ class Functions:
         mode = _Mode(self, tap)
         try:
             for module in self._model.modules():
-                if module not in self._idle:
+                # A softmax module is not what attends: the module that it is a part of does.
+                if module not in self._idle and not isinstance(module, nn.Softmax):
                     self._watch(module, mode)
-            yield
+            with mha.slow_path(self._model) as slowed:
+                if slowed:
+                    tap.note(mha.NOTE)
+                yield
         finally:
             for handles in self._handles.values():
                 for handle in handles:
@@ -52,10 +65,14 @@ class Functions:
     def call(self, tap: "Tap", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Handle one call: hand it to the tap if it is an attention, and return its result."""
         reader = READERS.get(func)
-        reading = reader(self._stack[-1], args, kwargs) if reader is not None and self._stack else None
+        frame = self._stack[-1] if self._stack else None
+        if reader is None or frame is None or (frame.heard and func in softmax.READERS):
+            return func(*args, **kwargs)
+        module = frame.module
+        reading = reader(module, args, kwargs)
         if reading is None:
             return func(*args, **kwargs)
-        module = self._stack[-1]
+        frame.heard |= func not in softmax.READERS
         self._found.add(module)
         kept: list[Any] = []
 
@@ -72,14 +89,15 @@ class Functions:
 
     def _watch(self, module: nn.Module, mode: "_Mode") -> None:
         def enter(module: nn.Module, args: Any) -> None:
-            self._stack.append(module)
+            self._stack.append(_Frame(module))
             mode.enter()
 
         def leave(module: nn.Module, args: Any, output: Any) -> None:
             mode.leave()
             if self._stack:
                 self._stack.pop()
-            if module not in self._found:
+            # A module that looks like attention may have been given nothing to attend to, this once.
+            if module not in self._found and not softmax.attends(module):
                 self._idle.add(module)
                 for handle in self._handles.pop(module, []):
                     handle.remove()

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
+from ..core.attend import attend
 from ..core.mask import Mask
 from ..core.operands import Operands
 from .recipe import Recipe, RecipeTensor
@@ -22,6 +23,19 @@ if TYPE_CHECKING:
 
 NAME = "regard"
 GIVES = frozenset({"q", "k", "v", "scores", "weights", "lse"})
+HOST_TABLE = 1 << 22
+"""Elements per example of a mask table that the host's fused implementation may make for itself; the core needs none."""
+OWN_KERNEL = (
+    "long padded or windowed inputs are attended by regard's own kernel, which needs no [query, key] mask where the model's "
+    "makes one: outputs may differ by rounding"
+)
+_UNKNOWN = {
+    "indices": ("selected keys", "run the model without its sparse attention, or exclude it"),
+    "block_indices": ("selected blocks of keys", "exclude this model"),
+    "cache": ("a paged cache", "generate with a dynamic or static cache"),
+    "sinks": ("sink logits per query", "exclude this model"),
+}
+"""Arguments of transformers' interface that a `Call` has no place for: what they are, and what to do."""
 _taps: "WeakKeyDictionary[nn.Module, Tap]" = WeakKeyDictionary()
 _native: dict[int, str] = {}
 """The implementation that a listening configuration had, by its id."""
@@ -86,35 +100,25 @@ def _mask(*, config: Any, **arguments: Any) -> RecipeTensor:
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
     make = ALL_MASK_ATTENTION_FUNCTIONS[_native[id(config)]]
-    recipe = Recipe(make, {**arguments, "config": config}, int(arguments["kv_length"]))
+    # A static cache gives its offset as a tensor, which it counts up in place before the recipe is read.
+    offsets = {name: int(arguments.get(name, 0)) for name in ("q_offset", "kv_offset")}
+    recipe = Recipe(make, {**arguments, **offsets, "config": config}, int(arguments["kv_length"]))
     return RecipeTensor.wrap(recipe)
 
 
 def _attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, Tensor | None]:
-    tap = _taps[module]
     native = _native[id(module.config)]
     recipe = attention_mask.recipe if isinstance(attention_mask, RecipeTensor) else None
-    given = recipe.native() if recipe is not None else attention_mask
     forward = _host(module, native)
-    kept: list[tuple[Tensor, Tensor | None]] = []
-
-    def host() -> Tensor:
-        if not kept:
-            with tap.mute():
-                kept.append(forward(module, query, key, value, given, **kwargs))
-        return kept[0][0].transpose(1, 2)
-
-    unseen = [name for name in ("cache", "indices", "block_indices") if kwargs.get(name) is not None]
-    if unseen:
-        raise ValueError(
-            f"{tap.path(module)} ({type(module).__name__}) hands its attention {unseen[0]!r}, which regard cannot follow yet; "
-            "exclude this model or run it without that feature"
-        )
+    tap = _taps.get(module)
+    if tap is None:  # a stranger that shares its configuration object with a model that is listened to
+        given = recipe.native() if recipe is not None else attention_mask
+        return forward(module, query, key, value, given, **kwargs)
+    _refuse(f"{tap.path(module)} ({type(module).__name__})", attention_mask, kwargs)
     mask = _core_mask(module, query, key, recipe, attention_mask, native, kwargs.get("is_causal"))
-    sink = kwargs.get("s_aux")
-    scale = kwargs.get("scaling")
+    scale, bias = kwargs.get("scaling"), kwargs.get("position_bias")
     op = Operands(
         query,
         key.expand(query.shape[0], -1, -1, -1),
@@ -122,14 +126,50 @@ def _attention(
         mask,
         query.shape[-1] ** -0.5 if scale is None else float(scale),
         kwargs.get("softcap"),
-        sink,
-        kwargs.get("position_bias"),
+        kwargs.get("s_aux"),
+        bias,
+        dropout=float(kwargs.get("dropout") or 0.0),
     )
-    output = tap.attend(module, op, host, "interface", GIVES, recipe)
+    kept: list[tuple[Tensor, Tensor | None]] = []
+
+    def host() -> Tensor:
+        if not kept:
+            if recipe is not None and native == "sdpa" and _table_size(mask) > HOST_TABLE:
+                tap.note(OWN_KERNEL)
+                out = attend(op)[0]
+                kept.append((out.transpose(1, 2).contiguous(), None))
+                return out
+            given = recipe.native() if recipe is not None else attention_mask
+            with tap.mute():
+                kept.append(forward(module, query, key, value, given, **kwargs))
+        return kept[0][0].transpose(1, 2)
+
+    gives = GIVES | {"bias"} if bias is not None and bias.shape[-2] > 1 else GIVES
+    output = tap.attend(module, op, host, "interface", gives, recipe)
     if output is None:
         host()
         return kept[0]
     return output.transpose(1, 2).contiguous(), None
+
+
+def _refuse(name: str, mask: Any, kwargs: dict[str, Any]) -> None:
+    """Raise ValueError for what a module hands over and a `Call` cannot carry."""
+    for argument, (what, instead) in _UNKNOWN.items():
+        if kwargs.get(argument) is not None:
+            raise ValueError(f"{name} attends with {what} ({argument!r}), which regard cannot follow yet: {instead}")
+    if mask is not None and not isinstance(mask, Tensor):
+        raise ValueError(
+            f"{name} was given a {type(mask).__name__} as its mask, which says what is masked to one kernel only: give "
+            "attention_mask as a tensor"
+        )
+    if isinstance(mask, Tensor) and mask.is_nested:
+        raise ValueError(f"{name} was given a nested tensor as its mask: pad the inputs instead")
+
+
+def _table_size(mask: Mask) -> int:
+    """Return the elements, per example, of the table that the host's fused implementation makes of a mask; 0 if it makes none."""
+    plain = mask.plain and mask.keys is None and not (mask.causal and 1 < mask.q_len < mask.k_len)
+    return 0 if plain else mask.q_len * mask.k_len
 
 
 def _core_mask(
@@ -144,7 +184,7 @@ def _core_mask(
     """Say in the core's terms what the host's implementation would mask."""
     shape = (query.shape[0], query.shape[2], key.shape[2])
     if recipe is not None:
-        mask = recipe.mask()
+        mask = recipe.mask
         mask = mask if mask.k_len == shape[2] else mask.narrow((0, shape[2]))
         if (mask.q_len, mask.k_len) != shape[1:]:
             raise ValueError(f"a mask for {mask.q_len} x {mask.k_len} came to an attention of {shape[1]} x {shape[2]}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -36,7 +37,11 @@ class Recipe:
         """Return the mask as a tensor, also where the host would do without."""
         skips = {"allow_is_causal_skip": False, "allow_is_bidirectional_skip": False}
         mask = self.make(**{**self.arguments, **skips})
-        assert isinstance(mask, Tensor)
+        if not isinstance(mask, Tensor):
+            raise ValueError(
+                f"the mask of this model's attention is a {type(mask).__name__}, for one kernel only: load the model with "
+                "attn_implementation='sdpa'"
+            )
         return mask[..., : self.keys]
 
     @property
@@ -54,6 +59,7 @@ class Recipe:
         mask: Tensor | None = self.arguments.get("attention_mask")
         return mask.bool() if mask is not None and mask.ndim == 2 else None
 
+    @cached_property
     def mask(self) -> Mask:
         """Return the recipe in the core's terms."""
         from transformers.masking_utils import bidirectional_mask_function, causal_mask_function
@@ -72,14 +78,27 @@ class Recipe:
             return replace(base, keys=keys)
         if function is causal_mask_function:
             return replace(base, keys=keys, causal=True, offset=self.q_index - self.k_index)
-        return replace(base, keys=keys, function=function, q_start=self.q_index, k_start=self.k_index)
+        return replace(
+            base, keys=keys, function=function, reach=self._reach(), q_start=self.q_index, k_start=self.k_index
+        )
+
+    def _reach(self) -> tuple[int, int] | None:
+        """Return how far back and ahead the mask of a window or chunk lets a query see at most; None if nothing bounds it."""
+        size = self.arguments.get("local_size")
+        # Blocks in which every token sees every other, as of an image, are joined to a window by "or".
+        if (
+            size is None
+            or getattr(self.arguments["mask_function"], "__qualname__", "") != "and_masks.<locals>.and_mask"
+        ):
+            return None
+        return size, size if "allow_is_bidirectional_skip" in self.arguments else 0
 
 
 class RecipeTensor(Tensor):
     """A boolean mask [batch, 1, query, key] that takes no memory and carries its recipe.
 
-    Moving it and cropping its keys keep the recipe; any other operation gets the dense mask that the host would have
-    made.
+    Moving it, laying it out anew and cropping its keys keep the recipe; any other operation gets the dense mask that the
+    host would have made.
     """
 
     recipe: Recipe
@@ -105,6 +124,8 @@ class RecipeTensor(Tensor):
                 recipe = args[0].recipe
                 if name == "__getitem__" and (keys := _cropped(args[1], recipe.keys)) is not None:
                     return cls.wrap(replace(recipe, keys=keys))
+                if name == "contiguous":
+                    return args[0]
                 if name == "to" and not any(
                     isinstance(a, torch.dtype) and a != torch.bool for a in (*args, *kwargs.values())
                 ):

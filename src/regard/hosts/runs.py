@@ -2,7 +2,7 @@
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -11,20 +11,27 @@ import torch
 from torch import Tensor, nn
 
 from ..core.session import Session
+from .recipe import RecipeTensor
 
 _CHANGES = ("reorder_cache", "batch_select_indices", "batch_repeat_interleave", "crop")
 """Methods of transformers' caches that change which rows and tokens they hold."""
 _sessions: "WeakKeyDictionary[Any, Session]" = WeakKeyDictionary()
 
+Begin = Callable[[Session, Mapping[str, Any]], None]
+"""Told of each pass: its session, and what the model is called with, by name."""
+
 
 class Runs:
     """The runs of one model while somebody listens: a session per cache, or per pass where there is none."""
 
-    def __init__(self, model: nn.Module, begin: Callable[[Session], None]) -> None:
+    def __init__(self, model: nn.Module, begin: Begin) -> None:
         self._model = model
         self._begin = begin
         self._depth = 0
         self._prompt: int | None = None
+        self._padding: Tensor | None = None
+        self._examples: int | None = None
+        self.cached = False
         self.session = Session()
         self.passes = 0
 
@@ -48,15 +55,15 @@ class Runs:
 
     def alone(self) -> None:
         """Start a run for a call outside any forward pass of the model, as when a user calls one of its layers."""
-        self._start(Session())
+        self._start(Session(), {})
 
-    def _start(self, session: Session) -> None:
+    def _start(self, session: Session, arguments: Mapping[str, Any]) -> None:
         self.session = session
         self.passes += 1
-        self._begin(session)
+        self._begin(session, arguments)
 
     def _reset(self) -> None:
-        self._depth, self._prompt, self.session = 0, None, Session()
+        self._depth, self._prompt, self._padding, self._examples, self.session = 0, None, None, None, Session()
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._depth += 1
@@ -70,6 +77,7 @@ class Runs:
             _sessions[cache] = session
         if known is not None:
             session.step += 1
+        self.cached = cache is not None
         session.seen = int(cache.get_seq_length()) if cache is not None else 0
         ids, embeddings, mask = (given.get(name) for name in ("input_ids", "inputs_embeds", "attention_mask"))
         if getattr(getattr(module, "config", None), "is_encoder_decoder", False) and "decoder_input_ids" in given:
@@ -77,11 +85,36 @@ class Runs:
                 given.get(name) for name in ("decoder_input_ids", "decoder_inputs_embeds", "decoder_attention_mask")
             )
         new = next((int(x.shape[1]) for x in (ids, embeddings) if torch.is_tensor(x) and x.ndim > 1), 0)
+        session.length = session.seen + new
         session.ids = _joined(session.ids, ids, session.seen)
-        session.valid = mask.bool() if torch.is_tensor(mask) and mask.ndim == 2 else None
+        session.valid = self._valid(mask, session.length)
         if session.step == 0:
             session.prompt = self._prompt if self._prompt is not None else session.seen + new
-        self._start(session)
+            session.ends = _ends(session.valid) if self._prompt is None else None
+            session.examples = self._several(next((len(x) for x in (ids, embeddings) if torch.is_tensor(x)), 0))
+        self._start(session, given)
+
+    def _several(self, rows: int) -> Tensor | None:
+        """Return which example each row belongs to, [row], where a generation gives an example several; None otherwise."""
+        if not self._examples or rows % self._examples or rows == self._examples:
+            return None
+        return torch.arange(self._examples).repeat_interleave(rows // self._examples)
+
+    def _valid(self, mask: Any, length: int) -> Tensor | None:
+        """Return which tokens are real as far as a pass, or the generation that it is a step of, says: [batch, token]."""
+        mask = next(iter(mask.values()), None) if isinstance(mask, dict) else mask
+        if isinstance(mask, RecipeTensor):
+            return mask.recipe.tokens()
+        if not isinstance(mask, Tensor):
+            return None
+        if mask.ndim == 2:
+            return mask.bool()[:, : length or None]  # BLOOM fills it up to the length of a static cache
+        padding = self._padding
+        if not isinstance(padding, Tensor) or padding.ndim != 2 or mask.shape[0] % padding.shape[0]:
+            return None
+        # A static cache is given masks for each of its layers: what generation adds to the prompt is real.
+        rows = padding.bool().repeat_interleave(mask.shape[0] // padding.shape[0], 0)
+        return torch.nn.functional.pad(rows, (0, max(length - rows.shape[1], 0)), value=True)[:, :length]
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
         self._depth -= 1
@@ -96,17 +129,22 @@ class Runs:
         generate = model.generate
         had_own = "generate" in vars(model)
 
-        def followed(inputs: Any = None, *args: Any, **kwargs: Any) -> Any:
-            ids = inputs if inputs is not None else kwargs.get("input_ids")
+        def followed(*args: Any, **kwargs: Any) -> Any:
+            ids = next(
+                (given for given in (*args[:1], kwargs.get("inputs"), kwargs.get("input_ids")) if given is not None),
+                None,
+            )
             embeddings = kwargs.get("inputs_embeds")
             prompt = ids if ids is not None else embeddings
             pair = getattr(model.config, "is_encoder_decoder", False)
             kwargs.setdefault("disable_compile", True)  # a compiled graph would no longer come by here
             self._prompt = None if pair or prompt is None else int(prompt.shape[1])
+            self._padding = None if pair else kwargs.get("attention_mask")
+            self._examples = None if prompt is None else len(prompt)
             try:
-                return generate(inputs, *args, **kwargs)
+                return generate(*args, **kwargs)
             finally:
-                self._prompt = None
+                self._prompt = self._padding = self._examples = None
 
         model.generate = followed
         try:
@@ -154,6 +192,13 @@ def _joined(before: Tensor | None, new: Any, seen: int) -> Tensor | None:
     if before is None or before.shape[0] != new.shape[0] or before.shape[1] < seen:
         return None
     return torch.cat([before[:, :seen], new.detach().to(before.device)], 1)
+
+
+def _ends(valid: Tensor | None) -> Tensor | None:
+    """Return the places behind each example's last token, [batch]; None where they are the same."""
+    if valid is None or bool(valid[:, -1].all()):
+        return None
+    return torch.where(valid, torch.arange(1, valid.shape[1] + 1, device=valid.device), 0).amax(-1)
 
 
 _followers = 0

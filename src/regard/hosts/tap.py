@@ -1,11 +1,14 @@
 """One tap on a model: whatever tier an attention call comes by, it becomes a `Call` with its site, its positions and its run."""
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, ref
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from ..core.call import Call, Site
 from ..core.operands import Operands
@@ -13,11 +16,13 @@ from ..core.session import Session
 from .functions import Functions
 from .interface import Interface
 from .names import Names
-from .runs import Runs
+from .refuse import alone, refuse
+from .runs import Begin, Runs
 
 if TYPE_CHECKING:
     from .recipe import Recipe
 
+_ATTENTION = re.compile("attention|attn")
 Handler = Callable[[Call], Tensor | None]
 """Gets each call; returns its output [batch, head, query, value_dim], or None to let the host's own stand."""
 
@@ -25,18 +30,22 @@ Handler = Callable[[Call], Tensor | None]
 class Tap:
     """Listens to the attention calls of a model, in every tier at once."""
 
-    def __init__(
-        self, model: nn.Module, handler: Handler, begin: Callable[[Session], None] = lambda session: None
-    ) -> None:
+    def __init__(self, model: nn.Module, handler: Handler, begin: Begin = lambda session, arguments: None) -> None:
+        refuse(model)
+        self._model = model
         self._handler = handler
         self._names = Names(model)
+        self.notes: list[str] = []
         self.runs = Runs(model, self._begun(begin))
         self._tiers = (Interface(model), Functions(model))
         self._listening = 0
+        self._open = ExitStack()
         self._muted = False
         self._uses: dict[nn.Module, int] = {}
         self._sites: dict[tuple[nn.Module, int], Site] = {}
-        self._counted: dict[nn.Module, ExitStack] = {}
+        self._followed: dict[nn.Module, RemovableHandle] = {}
+        self._inputs: WeakKeyDictionary[nn.Module, ref[Tensor]] = WeakKeyDictionary()
+        self._candidates = [m for m in model.modules() if _ATTENTION.search(type(m).__name__.lower())]
 
     @property
     def muted(self) -> bool:
@@ -45,21 +54,24 @@ class Tap:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Hear the model's attention calls; contexts nest."""
-        if self._listening:
-            self._listening += 1
-            try:
-                yield
-            finally:
-                self._listening -= 1
-            return
-        with ExitStack() as stack:
-            stack.enter_context(self.runs.listening())
-            for tier in self._tiers:
-                stack.enter_context(tier.listening(self))
-            self._listening = 1
-            stack.callback(self._stop)
+        """Hear the model's attention calls; contexts may overlap in any order, the last one that ends takes the tap off."""
+        if self._listening == 0:
+            with ExitStack() as stack:
+                stack.enter_context(alone(self._model))
+                stack.callback(self._stop)
+                stack.enter_context(self.runs.listening())
+                for module in self._candidates:
+                    self._follow(module)
+                for tier in self._tiers:
+                    stack.enter_context(tier.listening(self))
+                self._open = stack.pop_all()
+        self._listening += 1
+        try:
             yield
+        finally:
+            self._listening -= 1
+            if self._listening == 0:
+                self._open.close()
 
     @contextmanager
     def mute(self) -> Iterator[None]:
@@ -69,6 +81,11 @@ class Tap:
             yield
         finally:
             self._muted = before
+
+    def note(self, note: str) -> None:
+        """Keep a sentence about how this model is reached that its user should know, once."""
+        if note not in self.notes:
+            self.notes.append(note)
 
     def path(self, module: nn.Module) -> str:
         """Return a module's name in the model."""
@@ -84,7 +101,7 @@ class Tap:
         recipe: "Recipe | None",
     ) -> Tensor | None:
         """Hand an attention call to the handler; return its output, or None where the host's own stands."""
-        if not self.runs.inside:
+        if not self.runs.inside and not recomputing():
             self.runs.alone()
         session = self.runs.session
         site = self._site(module, op, tier, gives, recipe)
@@ -95,32 +112,31 @@ class Tap:
         else:
             at_q = positions(keys, op.q_len, q_index, op)
             at_k = at_k.masked_fill(torch.arange(op.k_len, device=at_k.device) + k_index >= q_index + op.q_len, -1)
-        call = Call(site, op, at_q, at_k, q_index, k_index, session, host)
+        call = Call(site, op, at_q, at_k, q_index, k_index, session, host, lambda: self._input(module))
         with self.mute():
             return self._handler(call)
 
-    def _begun(self, begin: Callable[[Session], None]) -> Callable[[Session], None]:
-        def start(session: Session) -> None:
+    def _begun(self, begin: Begin) -> Begin:
+        def start(session: Session, arguments: Mapping[str, Any]) -> None:
             self._uses.clear()
-            begin(session)
+            begin(session, arguments)
 
         return start
 
     def _site(self, module: nn.Module, op: Operands, tier: str, gives: frozenset[str], recipe: "Recipe | None") -> Site:
         if module not in self._uses:
             self._uses[module] = 0
-            if module not in self._counted:
-                self._counted[module] = ExitStack()
-                self._counted[module].callback(module.register_forward_pre_hook(self._used).remove)
+            self._follow(module)
         key = (module, self._uses[module])
         if key not in self._sites:
             name = self._names[module]
-            uneven = recipe is None and op.q_len != op.k_len and self.runs.session.seen == 0
+            uneven = recipe is None and op.q_len != op.k_len and not self.runs.cached
             told = name.cross or getattr(module, "is_cross_attention", False) is True
             role = "cross" if told or uneven else "self"
             layer = name.layer
-            if layer is None or key[1] > 0:
-                layer = sum(site.part == name.part and site.role == role for site in self._sites.values())
+            taken = {site.layer for site in self._sites.values() if (site.part, site.role) == (name.part, role)}
+            if layer is None or key[1] > 0 or layer in taken:
+                layer = next(free for free in range(len(taken), 2 * len(taken) + 1) if free not in taken)
             self._sites[key] = Site(
                 name.path,
                 key[1],
@@ -135,17 +151,37 @@ class Tap:
             )
         return self._sites[key]
 
-    def _used(self, module: nn.Module, args: object) -> None:
-        if module in self._uses:
+    def _follow(self, module: nn.Module) -> None:
+        """Count the uses of a module, and remember what it is given while it runs."""
+        if module not in self._followed:
+            self._followed[module] = module.register_forward_pre_hook(self._used, with_kwargs=True)
+
+    def _used(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if module in self._uses and not recomputing():
             self._uses[module] += 1
+        given = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
+        if given is not None:
+            self._inputs[module] = ref(given)  # alive as long as the module's caller holds it
+
+    def _input(self, module: nn.Module) -> Tensor:
+        held = self._inputs.get(module)
+        given = held() if held is not None else None
+        if given is None:
+            raise ValueError(f"the input of {self.path(module)} is not at hand: nothing passed it as a tensor")
+        return given
 
     def _stop(self) -> None:
-        self._listening = 0
         self._muted = False
         self._uses.clear()
-        for hooks in self._counted.values():
-            hooks.close()
-        self._counted.clear()
+        for handle in self._followed.values():
+            handle.remove()
+        self._followed.clear()
+        self._inputs.clear()
+
+
+def recomputing() -> bool:
+    """Say whether a backward pass is under way, where gradient checkpointing runs parts of the forward pass again."""
+    return torch._C._current_graph_task_id() != -1
 
 
 def positions(valid: Tensor | None, n: int, start: int, op: Operands) -> Tensor:
@@ -161,12 +197,16 @@ def positions(valid: Tensor | None, n: int, start: int, op: Operands) -> Tensor:
 def _place(site: Site, op: Operands, recipe: "Recipe | None", session: Session) -> tuple[int, int, Tensor | None]:
     """Return the run's indices of the first query and the first key, and which tokens of the keys' sequence are real."""
     if site.role == "cross":
-        return session.seen, 0, None if recipe is None else recipe.tokens()
+        return session.seen, 0, op.mask.keys if recipe is None else recipe.tokens()
     if recipe is not None:
         return recipe.q_index, recipe.k_index, recipe.tokens()
-    # Without a recipe: the queries are the last of the keys where a cache is in use, the same tokens where there is none.
-    q_index = session.seen if site.main and session.seen + op.q_len == op.k_len else 0
-    return q_index, 0, _fitting(session.valid if site.main or site.part == "encoder" else None, op, op.k_len)
+    # Without a recipe: the queries come after what a cache holds, of which it may have dropped the first or keep empty places.
+    q_index = session.seen if site.main else 0
+    k_index = max(0, q_index + op.q_len - op.k_len)
+    tokens = _fitting(session.valid if site.main or site.part == "encoder" else None, op, q_index + op.q_len)
+    if tokens is None and op.mask.keys is not None and op.mask.keys.ndim == 2 and k_index == 0:
+        tokens = op.mask.keys
+    return q_index, k_index, tokens
 
 
 def _fitting(valid: Tensor | None, op: Operands, tokens: int) -> Tensor | None:

@@ -2,65 +2,96 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, Literal
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..core.call import Call, Site
+from ..core.effects import Effect
 from ..core.patchwork import Patchwork
 from ..core.planner import edited, measured
-from ..core.protocols import Edit, Statistic, Where
+from ..core.protocols import Edit, Statistic
 from ..core.reduce import Reducer
 from ..core.session import Session
-from ..core.terms import Block, Rows
+from ..core.where import Role, Where
 from ..hosts import Tap
-from ..segments import TokenSegments, rules
-from .inputs import Inputs, encode
+from ..hosts.tap import recomputing
+from ..segments import Example, JointSegments, TokenSegments, Vocabulary
+from .activations import OF_CALLS, Wanted, blocks_read
+from .encode import encode
+from .explain import Explanation, Line
+from .inputs import Inputs
+from .liveness import prove
+from .memory import with_one_retry
+from .recording import Recording
 from .results import Measurement, gather
+from .rows import indices, rows_of
+from .unwrap import unwrap
 
-__all__ = ["Lens", "attach"]
-
-Role = Literal["self", "cross"] | None
 Probe = Callable[[Call, Patchwork], None]
 """Looks at each call and the attention that edits have left of it."""
 
 
-def attach(model: nn.Module, processor: Any = None) -> "Lens":
+def attach(model: Any, processor: Any = None, *, check: bool = True) -> "Lens":
     """Attach to a model: find its attention, change nothing.
 
-    `processor` is its tokenizer, which `encode` needs and named segments of tokens. Raises TypeError for what is no torch
-    module.
+    `processor` is its tokenizer or processor, which `encode` needs, and named segments of tokens. With `check`, a model of text
+    or images is run three times on four tokens or one image, to prove that its attention is heard, and that what is heard is
+    what it uses. PEFT, accelerate and data-parallel wrappers are taken off. Raises TypeError for what a lens cannot attach to,
+    and ValueError where the proof fails, with what to do.
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"a lens attaches to a torch.nn.Module, not to a {type(model).__name__}")
-    return Lens(model, processor)
+    return Lens(unwrap(model), processor, check=check)
+
+
+@dataclass(eq=False)
+class _Active:
+    """An edit at work, and whether it has met a head and a row."""
+
+    edit: Edit
+    applied: bool = False
+
+
+class Handle:
+    """Edits that stay until they are removed."""
+
+    def __init__(self, remove: Callable[[], None]) -> None:
+        self._remove = remove
+
+    def remove(self) -> None:
+        """Take the edits off; a second call does nothing."""
+        self._remove()
 
 
 class Lens:
     """Measures and edits the attention of one model, whose attention is itself again after every context."""
 
-    def __init__(self, model: nn.Module, processor: Any = None) -> None:
+    def __init__(self, model: nn.Module, processor: Any = None, *, check: bool = True) -> None:
         self.model = model
         self.processor = processor
-        self._rules = rules(processor)
-        self._edits: list[Edit] = []
-        self._applied: set[int] = set()
-        self._probe: Probe | None = None
+        self._vocabulary = Vocabulary(processor, getattr(model, "config", None))
+        self._given: list[Example] | None = None
+        self._edits: list[_Active] = []
+        self._probes: list[Probe] = []
+        self._told: Callable[[Call, int, Effect, int, int], None] | None = None
         self._heard = 0
+        self._awaited: set[Call] = set()
         self._tap = Tap(model, self._handle, self._begin)
+        self.proved = check and self._prove()
 
-    def encode(self, texts: str | Sequence[str], max_tokens: int | None = None) -> Inputs:
-        """Tokenise one text or several, padded to one length, on the model's device.
+    def encode(
+        self, given: Any = None, max_tokens: int | None = None, *, images: Any = None, chunk: int | None = None
+    ) -> Inputs:
+        """Encode a text, a conversation (messages with role and content) or several, with images, for the model.
 
-        Texts longer than `max_tokens` are cut. Raises ValueError for an empty text and for one that is longer than the
-        model takes.
+        Inputs that are ready (a mapping) are passed through. Examples are padded to one length, on the model's device. Texts
+        longer than `max_tokens` are cut; `chunk` gives them in pieces of at most so many tokens, each an example. Raises
+        ValueError for an empty text and for one that is longer than the model takes.
         """
-        if self.processor is None:
-            raise ValueError("encode needs a tokenizer: regard.attach(model, tokenizer)")
-        texts = [texts] if isinstance(texts, str) else list(texts)
-        return encode(self.processor, texts, max_tokens, self._limit(), self._device())
+        return encode(self.model, self._vocabulary, given, max_tokens, images=images, chunk=chunk)
 
     def measure(
         self,
@@ -69,12 +100,13 @@ class Lens:
         progress: Callable[[int], None] | None = None,
         *,
         part: str | None = None,
-        role: Role = "self",
+        role: Role | None = "self",
     ) -> Measurement:
         """Run the model on inputs, one batch or several, and measure its attention, edits that are active included.
 
         `part` and `role` choose the attention as in `Where`; `progress` is told how many examples are done. Gradients are
-        off, and a language-model head is not run.
+        off, and a language-model head is not run. Raises ValueError for values that are not finite, with the layer where they
+        begin, and MemoryError, with what to change, where memory runs out twice.
         """
         names = [statistic.name for statistic in statistics]
         if not names or len(set(names)) < len(names):
@@ -82,26 +114,22 @@ class Lens:
         where = Where(part=part, role=role)
         reducers: dict[Site, list[Reducer]] = {}
         worst = 0.0
-
-        def probe(call: Call, patchwork: Patchwork) -> None:
-            nonlocal worst
-            if not where.at(call.site):
-                return
-            values, deviation = measured(call, patchwork, statistics, check=True)
-            worst = max(worst, deviation)
-            kept = reducers.setdefault(call.site, [statistic.reducer() for statistic in statistics])
-            for reducer, name in zip(kept, names, strict=True):
-                reducer.add(values[name])
-
-        batches = [x] if isinstance(x, Mapping) else list(x)
         done = 0
-        for batch in batches:
-            with self._probing(probe):
-                self._run(batch)
-            done += len(next(value for value in batch.values() if torch.is_tensor(value)))
+        for batch in [x] if isinstance(x, Mapping) else x:
+            found, deviation = with_one_retry(
+                lambda batch=batch: self._measured(batch, statistics, where),  # type: ignore[misc]
+                "use smaller batches, shorter texts (max_tokens), fewer statistics or a lower precision (dtype)",
+            )
+            worst = max(worst, deviation)
+            for site, values in found.items():
+                kept = reducers.setdefault(site, [statistic.reducer() for statistic in statistics])
+                for reducer, parts in zip(kept, values, strict=True):
+                    for part_values in parts:
+                        reducer.add(part_values)
+            done += _examples(batch)
             if progress is not None:
                 progress(done)
-        sites = sorted(reducers, key=lambda site: (site.part, site.role or "", site.layer, site.use))
+        sites = sorted(reducers, key=lambda site: (site.part, site.role, site.layer, site.use))
         if not sites:
             raise ValueError(self._nothing(part, role))
         results = [
@@ -118,7 +146,7 @@ class Lens:
         queries: Sequence[int] | None = None,
         *,
         part: str | None = None,
-        role: Role = "self",
+        role: Role | None = "self",
     ) -> Tensor:
         """Return exact rows of the weights of one layer, [batch, head, query, key], edits that are active included.
 
@@ -133,101 +161,196 @@ class Lens:
             if not where.at(call.site):
                 return
             layers.add(call.site.layer)
-            if call.site.layer != layer:
-                return
-            chosen = _indices(heads, call.op.heads, "head")
-            rows = _indices(queries, call.op.q_len, "query")
-            index = torch.tensor(chosen, device=call.q.device)
-            order = torch.argsort(index)
-            parts = []
-            for start, stop in _spans(rows):
-                (part,) = patchwork.select(index[order], (start, stop)).answer([Rows(_Rows(call.op.k_len))])
-                assert isinstance(part, Tensor)
-                parts.append(part)
-            found.append(torch.cat(parts, 2)[:, torch.argsort(order)])
+            if call.site.layer == layer:
+                chosen = indices(heads, call.op.heads, "head")
+                found.append(rows_of(patchwork, chosen, indices(queries, call.op.q_len, "query")))
 
-        with self._probing(probe):
-            self._run(x)
+        self._run(x, probe)
         if not found:
-            raise IndexError(f"there is no layer {layer}" + (f"; there are {sorted(layers)}" if layers else ""))
+            raise IndexError(
+                f"there is no layer {layer}; there are {sorted(layers)}" if layers else self._nothing(part, role)
+            )
         return torch.cat(found)
+
+    def cache(self, x: Mapping[str, Any], names: Sequence[str], *, part: str | None = None) -> dict[str, Tensor]:
+        """Run the model on inputs and return the named activations only, edits that are active included.
+
+        A name is KIND.LAYER: `q`, `k`, `v`, `z` (queries and keys after the rotary embedding, values, and head outputs before
+        they are mixed), [batch, head, token, dim]; `resid_pre`, `resid_post`, `attn_out`, `mlp_out`, [batch, token, width].
+        Raises ValueError for a name that is not known.
+        """
+        wanted, where = Wanted.read(names), Where(part=part)
+        found: dict[str, Tensor] = {}
+
+        def probe(call: Call, patchwork: Patchwork) -> None:
+            if where.at(call.site):
+                for kind in wanted.calls.get(call.site.layer, []):
+                    found[f"{kind}.{call.site.layer}"] = OF_CALLS[kind](call, patchwork).detach()
+
+        paths: dict[int, str] = {}
+        if wanted.blocks:
+            self._run(
+                x, lambda call, _: paths.update({call.site.layer: call.site.path}) if where.at(call.site) else None
+            )
+        with blocks_read(self.model, paths, wanted.blocks, found):
+            self._run(x, probe)
+        missing = [name for name in names if name not in found]
+        if missing:
+            raise ValueError(f"{missing[0]} did not come by: there is no such layer in part {part or 'main'!r}")
+        return {name: found[name] for name in names}
+
+    @contextmanager
+    def record(
+        self, statistics: Sequence[Statistic], *, part: str | None = None, role: Role | None = "self"
+    ) -> Iterator[Recording]:
+        """Record statistics of each token that the model emits while the context lasts, `model.generate` included."""
+        recording = Recording(statistics, Where(part=part, role=role))
+        with self._probing(recording.note):
+            yield recording
 
     @contextmanager
     def edit(self, *edits: Edit) -> Iterator[None]:
         """Edit the model's attention while the context lasts; contexts nest, outer edits first.
 
-        Raises ValueError at the end if the model ran and an edit met no head and no row of it.
+        Raises ValueError at the end if the model ran and an edit met no head and no row of it, and RuntimeError if gradient
+        checkpointing would run an edited forward pass again, in a backward pass that is still to come.
         """
-        before, applied, heard = self._edits, self._applied, self._heard
-        self._edits, self._applied = [*before, *edits], set()
+        active, heard = [_Active(edit) for edit in edits], self._heard
+        self._edits += active
         try:
             with self._tap.listening():
                 yield
-            idle = [
-                edit for place, edit in enumerate(self._edits) if place >= len(before) and place not in self._applied
-            ]
+                awaited, self._awaited = self._awaited, set()
+            if awaited:
+                raise RuntimeError(
+                    "under gradient checkpointing the backward pass computes the attention again, and the edit would be gone: "
+                    "call backward() before the context ends"
+                )
+            idle = [one.edit for one in active if not one.applied]
             if idle and self._heard > heard:
                 raise ValueError(
                     f"{idle[0]} changed nothing: no call of attention had the heads and tokens that it names"
                 )
         finally:
-            self._edits = before
-            self._applied = applied | {place for place in self._applied if place < len(before)}
+            self._edits = [one for one in self._edits if one not in active]
+
+    def install(self, *edits: Edit) -> Handle:
+        """Edit the model's attention until the handle that is returned is removed."""
+        active, stack = [_Active(edit) for edit in edits], ExitStack()
+        stack.enter_context(self._tap.listening())
+        self._edits += active
+
+        def remove() -> None:
+            self._edits = [one for one in self._edits if one not in active]
+            stack.close()
+
+        return Handle(remove)
+
+    def explain(self, *edits: Edit, x: Mapping[str, Any]) -> Explanation:
+        """Say how edits would be computed on inputs, at which sites, and on how many heads and rows."""
+        explanation = Explanation()
+        active = [_Active(edit) for edit in edits]
+
+        def explained(call: Call, place: int, effect: Effect, heads: int, rows: int) -> None:
+            if place >= first:
+                line = Line(repr(edits[place - first]), call.site, type(effect).__name__, heads, rows)
+                explanation.lines.append(line)
+
+        first = len(self._edits)
+        self._edits, self._told = [*self._edits, *active], explained
+        try:
+            self._run(x)
+        finally:
+            self._edits, self._told = self._edits[:first], None
+        return explanation
+
+    def __repr__(self) -> str:
+        kind = type(self.model).__name__
+        proof = "proved live" if self.proved else "not yet proved live"
+        return f"Lens({kind}, {proof}, {len(self._edits)} edits active; generate does not compile while it listens)"
+
+    def _measured(
+        self, batch: Mapping[str, Any], statistics: Sequence[Statistic], where: Where
+    ) -> tuple[dict[Site, list[list[Tensor]]], float]:
+        """Measure one batch: for each site and statistic, its values call by call; and the spot check's worst."""
+        found: dict[Site, list[list[Tensor]]] = {}
+        worst = 0.0
+
+        def probe(call: Call, patchwork: Patchwork) -> None:
+            nonlocal worst
+            if not where.at(call.site):
+                return
+            _check_finite(call)
+            values, deviation = measured(call, patchwork, statistics, check=True)
+            worst = max(worst, deviation)
+            kept = found.setdefault(call.site, [[] for _ in statistics])
+            for parts, statistic in zip(kept, statistics, strict=True):
+                parts.append(values[statistic.name].detach())
+
+        self._run(batch, probe)
+        return found, worst
 
     def _handle(self, call: Call) -> Tensor | None:
         self._heard += 1
-        patchwork, applied = edited(call, self._edits)
-        self._applied |= applied
-        if self._probe is not None:
-            self._probe(call, patchwork)
-        return patchwork.output(call.host) if patchwork.changed else None
+        told = None if self._told is None else partial(self._told, call)
+        patchwork, applied = edited(call, [one.edit for one in self._edits], told)
+        for place in applied:
+            self._edits[place].applied = True
+        for probe in self._probes:
+            probe(call, patchwork)
+        if not patchwork.changed:
+            return None
+        output = patchwork.output(call.host)
+        if output.requires_grad and not recomputing() and getattr(self.model, "is_gradient_checkpointing", False):
+            self._awaited.add(call)
+            output.register_hook(lambda grad: self._awaited.discard(call))
+        return output
 
-    def _begin(self, session: Session) -> None:
+    def _begin(self, session: Session, arguments: Mapping[str, Any]) -> None:
         if session.segments is None:
-            session.segments = TokenSegments(session, self._rules)
+            given, embeddings = self._given, arguments.get("inputs_embeds")
+            if given is None and embeddings is not None:
+                given = self._vocabulary.recall_embedded(embeddings, session.valid)
+            joint = JointSegments.of(self.model, arguments)
+            session.segments = joint or TokenSegments(session, self._vocabulary, given)
 
     @contextmanager
-    def _probing(self, probe: Probe) -> Iterator[None]:
-        before, self._probe = self._probe, probe
+    def _probing(self, probe: Probe | None) -> Iterator[None]:
+        before = self._probes
+        self._probes = [*before, probe] if probe is not None else before
         try:
             with self._tap.listening():
                 yield
         finally:
-            self._probe = before
+            self._probes = before
 
-    def _run(self, x: Mapping[str, Any]) -> None:
+    def _run(self, x: Mapping[str, Any], probe: Probe | None = None) -> None:
         """Run the model without its language-model head, gradients or cache."""
         body = _body(self.model)
         known = inspect.signature(body.forward).parameters
         extra = {"use_cache": False} if "use_cache" in known else {}
-        with torch.no_grad():
-            body(**{**x, **extra})
+        self._given = x.segments.examples if isinstance(x, Inputs) else None
+        try:
+            with self._probing(probe), torch.no_grad():
+                body(**{**x, **extra})
+        finally:
+            self._given = None
 
-    def _device(self) -> torch.device:
-        return next((p.device for p in self.model.parameters()), torch.device("cpu"))
+    def _prove(self) -> bool:
+        heard: list[Call] = []
+        perturb = [False]
 
-    def _limit(self) -> int | None:
-        config: Any = getattr(self.model, "config", None)
-        text = config.get_text_config() if hasattr(config, "get_text_config") else config
-        limit = getattr(text, "max_position_embeddings", None)
-        return limit if isinstance(limit, int) and limit > 0 else None
+        def handler(call: Call) -> Tensor | None:
+            heard.append(call)
+            return call.host() * 0.5 if perturb[0] else None
 
-    def _nothing(self, part: str | None, role: Role) -> str:
+        return prove(self.model, Tap(self.model, handler), heard, perturb)
+
+    def _nothing(self, part: str | None, role: Role | None) -> str:
         kind = type(self.model).__name__
         if self._heard == 0:
             return f"{kind} made no call of attention that can be seen: it may have none, or attend in a way of its own"
         return f"{kind} has no attention of part {part or 'main'!r} and role {role or 'any'!r}"
-
-
-class _Rows:
-    """Rows as they are, on all keys."""
-
-    def __init__(self, keys: int) -> None:
-        self.keys = keys
-
-    def __call__(self, weights: Tensor, block: Block) -> Tensor:
-        start, stop = block.cols
-        return nn.functional.pad(weights, (start, self.keys - stop))
 
 
 def _body(model: nn.Module) -> nn.Module:
@@ -236,22 +359,15 @@ def _body(model: nn.Module) -> nn.Module:
     return body if isinstance(body, nn.Module) else model
 
 
-def _indices(chosen: Sequence[int] | None, n: int, what: str) -> list[int]:
-    """Return indices counted from 0, all of them for None."""
-    if chosen is None:
-        return list(range(n))
-    wrong = [index for index in chosen if not -n <= index < n]
-    if wrong or not len(chosen):
-        raise IndexError(f"there is no {what} {wrong[0]}; there are {n}" if wrong else f"no {what} was chosen")
-    return [index % n for index in chosen]
+def _examples(batch: Mapping[str, Any]) -> int:
+    return next((len(value) for value in batch.values() if torch.is_tensor(value) and value.ndim), 1)
 
 
-def _spans(rows: Sequence[int]) -> list[tuple[int, int]]:
-    """Return rows as ranges, in order: runs of neighbours together."""
-    spans: list[tuple[int, int]] = []
-    for row in rows:
-        if spans and spans[-1][1] == row:
-            spans[-1] = (spans[-1][0], row + 1)
-        else:
-            spans.append((row, row + 1))
-    return spans
+def _check_finite(call: Call) -> None:
+    """Raise ValueError if the queries, keys or values of a call are not finite."""
+    for name, tensor in (("queries", call.q), ("keys", call.k), ("values", call.v)):
+        if not bool(torch.isfinite(tensor).all()):
+            raise ValueError(
+                f"the {name} of layer {call.site.layer} ({call.site}) are not finite, and no earlier layer's: the weights or the "
+                f"inputs are broken, or {str(tensor.dtype).removeprefix('torch.')} overflows (try bfloat16 or float32)"
+            )

@@ -1,0 +1,105 @@
+"""Proof, on attaching, that what a lens hears is what the model computes: a perturbed tap must move the output."""
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core.call import Call
+from ..hosts import Tap
+
+
+def try_out(model: nn.Module) -> dict[str, Any] | None:
+    """Return small inputs that a transformers model of text or images takes; None where none are known."""
+    names = inspect.signature(model.forward).parameters
+    config: Any = getattr(model, "config", None)
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    if getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" not in names:
+        return None
+    if "input_ids" in names and isinstance(getattr(text, "vocab_size", None), int):
+        ids = torch.arange(4, device=device)[None] % text.vocab_size
+        return {"input_ids": ids} | ({"decoder_input_ids": ids} if getattr(config, "is_encoder_decoder", False) else {})
+    size, channels = getattr(config, "image_size", None), getattr(config, "num_channels", 3)
+    if "pixel_values" in names and isinstance(size, int):
+        pixels = torch.linspace(-1, 1, channels * size * size, device=device, dtype=dtype)
+        return {"pixel_values": pixels.view(1, channels, size, size)}
+    return None
+
+
+def prove(model: nn.Module, tap: Tap, heard: list[Call], perturb: list[bool]) -> bool:
+    """Run the model on small inputs as it is, listened to, and perturbed; False where it cannot be run so.
+
+    Raises ValueError where no attention is heard, where listening changes the output, or where perturbing every attention
+    output does not.
+    """
+    x = try_out(model)
+    if x is None:
+        return False
+    mode = model.training
+    model.eval()
+    try:
+        plain = _run(model, x)
+        if plain is None:
+            return False
+        with tap.listening():
+            listened = _run(model, x)
+            if not heard:
+                raise ValueError(_deaf(model))
+            perturb[0] = True
+            moved = _run(model, x)
+    finally:
+        perturb[0] = False
+        heard.clear()
+        model.train(mode)
+    if listened is None or moved is None or not _same(plain, listened, 1e-3):
+        raise ValueError(
+            f"listening to {type(model).__name__} changes what it computes, so nothing measured on it could be trusted"
+        )
+    if _same(plain, moved, 0.0):
+        sites = sorted({type(model.get_submodule(call.site.path)).__name__ for call in heard}) or [
+            "its attention modules"
+        ]
+        raise ValueError(
+            f"the attention of {type(model).__name__} ({', '.join(sites)}) is heard, but halving it does not move the output: "
+            "what is heard is not what the model uses (or the layers behind it are all zero); attach with check=False to go on"
+        )
+    return True
+
+
+def _run(model: nn.Module, x: dict[str, Any]) -> list[Tensor] | None:
+    extra = {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
+    try:
+        with torch.no_grad():
+            output = model(**x, **extra)
+    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError, KeyError):
+        return None  # it wants other inputs: the first measurement will tell
+    values = output.values() if isinstance(output, dict) else output if isinstance(output, tuple | list) else [output]
+    return [value.clone() for value in values if isinstance(value, Tensor)]
+
+
+def _same(a: list[Tensor], b: list[Tensor], tolerance: float) -> bool:
+    if len(a) != len(b):
+        return False
+    return all(
+        x.shape == y.shape
+        and (
+            torch.equal(x, y)
+            if tolerance == 0
+            else torch.allclose(x.float(), y.float(), rtol=tolerance, atol=tolerance, equal_nan=True)
+        )
+        for x, y in zip(a, b, strict=True)
+    )
+
+
+def _deaf(model: nn.Module) -> str:
+    kinds = sorted({type(m).__name__ for m in model.modules() if "attention" in type(m).__name__.lower()})
+    name = type(model).__name__
+    if not kinds:
+        return f"{name} made no call of attention that can be seen, and has no attention module (is it a state-space model?)"
+    return (
+        f"{name} has attention modules ({', '.join(kinds)}), but none of their calls can be seen: they attend in a way of their "
+        "own; load the model with attn_implementation='sdpa' or 'eager', or call scaled_dot_product_attention in your own module"
+    )

@@ -1,0 +1,143 @@
+"""`regard bench`: speed and memory, as ratios to plain and to eager attention."""
+
+import json
+from enum import StrEnum
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from . import _load, _say
+
+if TYPE_CHECKING:
+    from ..bench.result import Result, Shape, Spread
+
+
+class Name(StrEnum):
+    """The benchmarks there are."""
+
+    core = "core"
+    model = "model"
+
+
+class Dtype(StrEnum):
+    """Precisions to compute in."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+def bench(
+    name: Annotated[Name, typer.Argument(help="core: one attention call; model: a model's forward pass.")],
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="[MODEL]", help="model: local folder or hub name; without it, a small demo model."),
+    ] = None,
+    length: Annotated[
+        list[int] | None,
+        typer.Option(min=8, help="Tokens; give several.", show_default="core: 1024 and 2048; model: 128 and 512"),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Sequences that run together.", show_default="core: 1; model: 8")
+    ] = None,
+    heads: Annotated[int | None, typer.Option(min=1, help="core: heads.", show_default="8")] = None,
+    dim: Annotated[int | None, typer.Option(min=1, help="core: width of a head.", show_default="64")] = None,
+    causal: Annotated[bool, typer.Option("--causal", help="core: no query sees a later key.")] = False,
+    dtype: Annotated[Dtype, typer.Option(help="Precision.")] = Dtype.float32,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...", show_default="cuda if there is one")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="as many as cores")] = None,
+    runs: Annotated[int, typer.Option(min=7, help="Timed runs of each line.")] = 11,
+    seed: Annotated[int, typer.Option(help="Of the inputs, and of the order of runs.")] = 0,
+    json_out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers, too.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+) -> None:
+    """Check attention against a dense computation, then time it beside plain and eager attention."""
+    if name is Name.core and model is not None:
+        raise typer.BadParameter("core takes no model", param_hint="MODEL")
+    if name is Name.model and (heads or dim or causal):
+        raise typer.BadParameter("a model has heads and a mask of its own", param_hint="--heads, --dim, --causal")
+    import torch
+
+    from ..bench.result import Setting
+    from ..report.files import check_writable, write_atomic
+
+    place = str(_load._device(torch, device))
+    setting = Setting(dtype.value, place, threads or torch.get_num_threads(), runs, seed)
+    lengths = length or ([1024, 2048] if name is Name.core else [128, 512])
+    rounds = count(1)
+    try:
+        if json_out:
+            check_writable(json_out)
+        with _say.bar("timing", len(lengths) * (setting.warm_up + runs), quiet) as progress:
+
+            def tick() -> None:
+                progress(next(rounds))
+
+            if name is Name.core:
+                from ..bench import core
+
+                sizes = [core.Size(one, heads or 8, dim or 64, batch or 1, causal) for one in lengths]
+                result = core.run(sizes, setting, tick)
+            else:
+                from ..bench import model as forward
+                from .scan import _sample
+
+                title, folder = (model, model) if model else _load.demo_model()
+                loaded, tokenizer = _load.load(
+                    folder, revision=None, dtype=dtype.value, device=place, trust_remote_code=False
+                )
+                result = forward.run(loaded, tokenizer, _sample(), lengths, batch or 8, setting, tick, title)
+        if json_out:
+            write_atomic(json_out, json.dumps(result.to_json(), allow_nan=False) + "\n")
+    except (OSError, ValueError) as error:
+        _say.fail(error)
+    _tell(result)
+    if json_out:
+        typer.echo(json_out)
+
+
+def _tell(result: "Result") -> None:
+    """Print a table per shape."""
+    how = result.setting
+    _say.say(f"{result.subject}, {how.dtype}, {result.machine['device']}, {how.threads} threads", "bold")
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 100  # nothing is wrapped in a file
+    for shape in result.shapes:
+        _say.say("")
+        console.print(_table(shape))
+        if shape.busy:
+            _say.say(f"busy machine, these ratios mean little: {shape.preempted:.0f} preemptions a second", "bold red")
+    packages = ", ".join(f"{package} {number}" for package, number in result.versions.items())
+    _say.say(f"\nmedian [quartiles] of {how.runs} interleaved runs; memory on top of the inputs; {packages}")
+
+
+def _table(shape: "Shape") -> Table:
+    """The lines of one shape."""
+    title = ", ".join(f"{name} {size}" for name, size in shape.shape.items())
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
+    table.add_column("what", no_wrap=True)
+    table.add_column("how", no_wrap=True)
+    for title in ("ms", "/ plain", "/ eager", "peak MB", "off by"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for line in shape.lines:
+        off = "" if line.deviation is None else f"{line.deviation:.0e}"
+        table.add_row(
+            line.quantity,
+            line.path,
+            f"{line.seconds.median * 1e3:.3g}",
+            _ratio(line.to_plain),
+            f"{line.to_eager.median:.2f}",
+            f"{line.peak_bytes / 1e6:.1f}",
+            off,
+        )
+    return table
+
+
+def _ratio(ratio: "Spread") -> str:
+    return f"{ratio.median:.2f} [{ratio.q1:.2f}, {ratio.q3:.2f}]"

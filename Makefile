@@ -20,7 +20,7 @@ demo: $(STAMP) ## scan a small pretrained model: findings here, report in build/
 	@$(BIN)/regard scan --out build/demo.html --json build/demo.json
 
 test: $(STAMP) ## run the tests; ARGS="-k sink" passes options to pytest
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
 lint: $(STAMP) ## check style, types and the import contracts
 	$(BIN)/ruff check

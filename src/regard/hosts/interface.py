@@ -17,6 +17,7 @@ from ..core.attend import attend
 from ..core.mask import Mask
 from ..core.operands import Operands
 from .recipe import Recipe, RecipeTensor
+from .refuse import Refusal
 
 if TYPE_CHECKING:
     from .tap import Tap
@@ -156,14 +157,14 @@ def _refuse(name: str, mask: Any, kwargs: dict[str, Any]) -> None:
     """Raise ValueError for what a module hands over and a `Call` cannot carry."""
     for argument, (what, instead) in _UNKNOWN.items():
         if kwargs.get(argument) is not None:
-            raise ValueError(f"{name} attends with {what} ({argument!r}), which regard cannot follow yet: {instead}")
+            raise Refusal(f"{name} attends with {what} ({argument!r}), which regard cannot follow yet: {instead}")
     if mask is not None and not isinstance(mask, Tensor):
-        raise ValueError(
+        raise Refusal(
             f"{name} was given a {type(mask).__name__} as its mask, which says what is masked to one kernel only: give "
             "attention_mask as a tensor"
         )
     if isinstance(mask, Tensor) and mask.is_nested:
-        raise ValueError(f"{name} was given a nested tensor as its mask: pad the inputs instead")
+        raise Refusal(f"{name} was given a nested tensor as its mask: pad the inputs instead")
 
 
 def _table_size(mask: Mask) -> int:
@@ -187,7 +188,7 @@ def _core_mask(
         mask = recipe.mask
         mask = mask if mask.k_len == shape[2] else mask.narrow((0, shape[2]))
         if (mask.q_len, mask.k_len) != shape[1:]:
-            raise ValueError(f"a mask for {mask.q_len} x {mask.k_len} came to an attention of {shape[1]} x {shape[2]}")
+            raise Refusal(f"a mask for {mask.q_len} x {mask.k_len} came to an attention of {shape[1]} x {shape[2]}")
         return replace(mask, batch=shape[0])
     base = Mask(*shape, query.device)
     if given is not None:
@@ -207,6 +208,6 @@ def _host(module: nn.Module, native: str) -> Callable[..., tuple[Tensor, Tensor 
         eager = getattr(sys.modules[kind.__module__], "eager_attention_forward", None)
         if eager is not None:
             return eager
-    raise ValueError(
+    raise Refusal(
         f"{type(module).__name__} has no eager attention of its own; load the model with attn_implementation='sdpa'"
     )

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from ..core.mask import Mask
 from ..core.operands import Operands
 from .reading import Reader, Reading
+from .refuse import Refusal
 
 GIVES = frozenset({"q", "k", "v", "scores", "weights", "lse"})
 NOTE = (
@@ -56,7 +57,7 @@ def _read(
     given = {"bias_k": bias_k, "add_zero_attn": add_zero_attn or None, "static_k": static_k, "static_v": static_v}
     unknown = [name for name, value in given.items() if value is not None]
     if unknown:
-        raise ValueError(
+        raise Refusal(
             f"a torch.nn.MultiheadAttention uses {unknown[0]}, which regard cannot follow: its keys are not the tokens; "
             "make the module without it, or exclude this model"
         )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..core.mask import Mask
+from .refuse import Refusal
 
 _KEPT = {"size", "dim", "numel", "is_floating_point", "__repr__", "__len__"}
 
@@ -38,7 +39,7 @@ class Recipe:
         skips = {"allow_is_causal_skip": False, "allow_is_bidirectional_skip": False}
         mask = self.make(**{**self.arguments, **skips})
         if not isinstance(mask, Tensor):
-            raise ValueError(
+            raise Refusal(
                 f"the mask of this model's attention is a {type(mask).__name__}, for one kernel only: load the model with "
                 "attn_implementation='sdpa'"
             )

@@ -6,6 +6,11 @@ from weakref import WeakSet
 
 from torch import nn
 
+
+class Refusal(ValueError):
+    """What cannot be followed, and what to do instead."""
+
+
 _listened: "WeakSet[nn.Module]" = WeakSet()
 
 
@@ -16,7 +21,7 @@ def refuse(model: nn.Module) -> None:
     ]
     if compiled:
         where = ", ".join(path or "the model itself" for path in compiled[:3])
-        raise ValueError(
+        raise Refusal(
             f"{type(model).__name__} is compiled ({where}), and a compiled graph ignores what is changed later: attach to it "
             "before it is compiled"
         )
@@ -28,7 +33,7 @@ def alone(model: nn.Module) -> Iterator[None]:
     modules = list(model.modules())
     taken = [module for module in modules if module in _listened]
     if taken:
-        raise ValueError(
+        raise Refusal(
             f"another lens listens to {type(taken[0]).__name__} already, and each would see what the other changes: use one "
             "lens for one model, or leave the other's context first"
         )

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..core.mask import Mask
 from ..core.operands import Operands
 from .reading import Reader, Reading
+from .refuse import Refusal
 from .shapes import fold, heads_of
 
 GIVES = frozenset({"q", "k", "v", "scores", "weights", "lse"})
@@ -31,7 +32,7 @@ def _read(
     enable_gqa: bool = False,
 ) -> Reading | None:
     if query.is_nested or key.is_nested:
-        raise ValueError(
+        raise Refusal(
             f"{type(module).__name__} attends over nested tensors, which have no rectangle of queries and keys: pad its input "
             "instead"
         )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..core.mask import Mask
 from ..core.operands import Operands
 from .reading import Reader, Reading
+from .refuse import Refusal
 from .shapes import fold, heads_of, told_heads
 
 GIVES = frozenset({"scores", "weights", "lse"})
@@ -49,7 +50,7 @@ def _read(module: nn.Module, scores: Tensor, dim: Any, dtype: torch.dtype | None
     told = told_heads(module)
     misplaced = scores.ndim == 4 and told is not None and scores.shape[1] not in (told, 1)
     if _APPROXIMATE.search(kind.lower()) or misplaced:
-        raise ValueError(
+        raise Refusal(
             f"the softmax of {kind}, over {list(scores.shape)}, does not run over the keys of one query and head: regard "
             "cannot measure sparse or approximate attention that is written out; exclude this model"
         )

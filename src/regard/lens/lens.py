@@ -185,6 +185,10 @@ class Lens:
         def probe(call: Call, patchwork: Patchwork) -> None:
             if where.at(call.site):
                 for kind in wanted.calls.get(call.site.layer, []):
+                    if kind not in call.site.gives | {"z"} or (kind == "z" and "v" not in call.site.gives):
+                        raise ValueError(
+                            f"{call.site} gives no {kind}: its attention is written out, and only scores and weights are seen"
+                        )
                     found[f"{kind}.{call.site.layer}"] = OF_CALLS[kind](call, patchwork).detach()
 
         paths: dict[int, str] = {}
@@ -267,7 +271,15 @@ class Lens:
     def __repr__(self) -> str:
         kind = type(self.model).__name__
         proof = "proved live" if self.proved else "not yet proved live"
-        return f"Lens({kind}, {proof}, {len(self._edits)} edits active; generate does not compile while it listens)"
+        told = "; ".join(
+            [f"{len(self._edits)} edits active", "generate does not compile while it listens", *self.notes]
+        )
+        return f"Lens({kind}, {proof}; {told})"
+
+    @property
+    def notes(self) -> list[str]:
+        """What there is to know about how this model's attention is reached, a sentence each; found as it runs."""
+        return list(self._tap.notes)
 
     def _measured(
         self, batch: Mapping[str, Any], statistics: Sequence[Statistic], where: Where
@@ -344,7 +356,11 @@ class Lens:
             heard.append(call)
             return call.host() * 0.5 if perturb[0] else None
 
-        return prove(self.model, Tap(self.model, handler), heard, perturb)
+        tap = Tap(self.model, handler)
+        proved = prove(self.model, tap, heard, perturb)
+        for note in tap.notes:
+            self._tap.note(note)
+        return proved
 
     def _nothing(self, part: str | None, role: Role | None) -> str:
         kind = type(self.model).__name__

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ..core.call import Call
 from ..hosts import Tap
+from ..hosts.refuse import Refusal
 
 
 def try_out(model: nn.Module) -> dict[str, Any] | None:
@@ -74,6 +75,8 @@ def _run(model: nn.Module, x: dict[str, Any]) -> list[Tensor] | None:
     try:
         with torch.no_grad():
             output = model(**x, **extra)
+    except Refusal:
+        raise
     except (TypeError, ValueError, RuntimeError, IndexError, AttributeError, KeyError):
         return None  # it wants other inputs: the first measurement will tell
     values = output.values() if isinstance(output, dict) else output if isinstance(output, tuple | list) else [output]

@@ -1,7 +1,7 @@
 """What a measurement found: one result per statistic, with the sites that its first axis runs over."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -198,16 +198,26 @@ def gather(statistic: Statistic, sites: list[Site], reducers: dict[Site, Reducer
             values[name] = _stacked([one for one in found if isinstance(one, Tensor)])
             continue
         if len({len(one) for one in lists}) > 1:
-            raise ValueError(f"{statistic.name}: sites saw different numbers of texts, {[len(one) for one in lists]}")
+            counts = sorted({len(one) for one in lists})
+            raise ValueError(
+                f"{statistic.name} keeps examples apart, and layers saw different numbers of them ({counts}): some attend window "
+                "by window, each window an example; take a statistic that is averaged, or measure these layers by themselves"
+            )
         values[name] = [_stacked(list(one)) for one in zip(*lists, strict=True)]
     return Result(statistic.name, statistic.axes, sites, values, _settings(statistic))
 
 
 def _settings(statistic: Statistic) -> dict[str, Any]:
     """Return the fields of a statistic that JSON can hold."""
-    fields = getattr(statistic, "__dataclass_fields__", {})
-    named = {name: getattr(statistic, name) for name in fields if name != "name"}
-    return {name: value for name, value in named.items() if isinstance(value, (str, int, float, bool))}
+    given: Any = statistic  # mypy thinks that no protocol is a dataclass
+    if not is_dataclass(given):
+        return {}
+    named = {one.name: getattr(given, one.name) for one in fields(given) if one.name != "name"}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in named.items() if _plain(value)}
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, str | int | float | bool) or (isinstance(value, tuple) and all(map(_plain, value)))
 
 
 def _stacked(tensors: list[Tensor]) -> Tensor:

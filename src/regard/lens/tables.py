@@ -45,7 +45,10 @@ def _rows(result: "Result", columns: dict[str, np.ndarray]) -> dict[str, np.ndar
     shape = next(iter(columns.values())).shape
     at = dict(zip(axes, np.indices(shape).reshape(len(shape), -1), strict=True))
     heads = np.array([site.heads for site in result.sites])[at["layer"]]
-    there = np.all([at[axis] < heads for axis in axes if axis.partition("_")[0] == "head"], axis=0)
+    there = np.ones(len(heads), dtype=bool)
+    for axis in axes:
+        if axis.partition("_")[0] == "head":
+            there &= at[axis] < heads
     layer = at["layer"][there]
     told = {
         name: np.array([getattr(site, name) for site in result.sites], dtype=object)[layer]

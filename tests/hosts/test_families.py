@@ -126,6 +126,9 @@ def test_measuring_and_neutral_edits_change_nothing(case: Case) -> None:
     lens = regard.attach(model)
     assert same(before, state(model)) and torch.equal(outputs(model, x), plain)
     inside: list[Tensor] = []
+    part, role = next(iter(case.sites))
+    lens.measure(x, STATISTICS[:1], part=part, role=role)
+    assert lens.proved  # where it was not on attaching, by these inputs, with every attention output halved
     with returned(model) as seen:
         for part, role in case.sites:
             lens.measure(x, STATISTICS[:-1], part=part, role=role)

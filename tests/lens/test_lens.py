@@ -268,3 +268,42 @@ def test_gradient_checkpointing_meets_the_edit_again(model: LlamaForCausalLM, x:
     loss.backward()
     for parameter, b in zip(model.parameters(), plain, strict=True):
         torch.testing.assert_close(parameter.grad, b, atol=1e-6, rtol=1e-4)
+
+
+def test_a_model_that_attaching_cannot_run_is_proved_by_the_first_inputs() -> None:
+    class Own(nn.Module):
+        def __init__(self, used: bool) -> None:
+            super().__init__()
+            self.qkv, self.used = nn.Linear(8, 24), used
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            q, k, v = self.qkv(x).view(*x.shape[:2], 3, 2, 4).permute(2, 0, 3, 1, 4)
+            a = nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+            return torch.rand(()) + (a if self.used else v.transpose(1, 2).flatten(2))
+
+    x = {"x": torch.randn(2, 5, 8)}
+    lens = regard.attach(Own(used=True))
+    assert not lens.proved
+    lens.measure(x, [regard.Entropy()])
+    assert lens.proved
+    with pytest.raises(ValueError, match=r"Own\) is heard, but halving it does not move"):
+        regard.attach(Own(used=False)).measure(x, [regard.Entropy()])
+    regard.attach(Own(used=False), check=False).measure(x, [regard.Entropy()])
+
+
+def test_proving_leaves_modes_and_random_numbers_alone(model: LlamaForCausalLM) -> None:
+    model.train()
+    model.model.layers[1].eval()
+    before, modes = torch.get_rng_state(), [module.training for module in model.modules()]
+    regard.attach(model)
+    assert torch.equal(before, torch.get_rng_state()) and modes == [module.training for module in model.modules()]
+
+
+def test_what_is_measured_can_be_the_unedited_attention(model: LlamaForCausalLM, x: dict[str, torch.Tensor]) -> None:
+    lens = regard.attach(model)
+    plain = lens.measure(x, [regard.SinkMass()])["sink_mass"].mean
+    with lens.edit(regard.Redistribute("first", "rest", 1.0, layers=[2])):
+        edited, unedited = (
+            lens.measure(x, [regard.SinkMass()], of=of)["sink_mass"].mean for of in ("edited", "unedited")
+        )
+    assert torch.equal(unedited, plain) and (edited[2] < plain[2] / 2).all() and torch.equal(edited[:2], plain[:2])

@@ -34,7 +34,7 @@ def changed_weights(attention: "Attention", effect: WeightEffect) -> Tensor:
     op = attention.op
     if op.dropout == 0 and not op.extra:  # a random draw is one for all, and extra keys have a say in the output
         match effect:
-            case Mix() if isinstance(effect.weights, Tensor) and _few_keys(attention, effect.part):
+            case Mix() if isinstance(effect.weights, Tensor) and few_keys(attention, effect.part):
                 return kept(_mixed(attention, effect, effect.weights), attention.output, effect.acting)
             case KeyScale():
                 return kept(_key_scaled(attention, effect), attention.output, effect.acting)
@@ -46,7 +46,7 @@ def changed_weights(attention: "Attention", effect: WeightEffect) -> Tensor:
     return kept(out.to(op.v.dtype), attention.output, changed)
 
 
-def _few_keys(attention: "Attention", part: Part) -> bool:
+def few_keys(attention: "Attention", part: Part) -> bool:
     """Say whether segments are better computed each by itself: they are known already, or hold few of the keys."""
     if part in attention.known:
         return True

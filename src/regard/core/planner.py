@@ -39,8 +39,8 @@ def run(call: Call, edits: Sequence[Edit] = (), statistics: Sequence[Statistic] 
     return Outcome(output, values, deviation, applied)
 
 
-Told = Callable[[int, Effect, int, int], None]
-"""Is told what an edit, by its index, comes to at a call: its effect, on how many heads, on how many rows."""
+Told = Callable[[int, Effect, Patchwork, int], None]
+"""Is told what an edit, by its index, comes to at a call: its effect, what it meets, and on how many rows it acts."""
 
 
 def edited(call: Call, edits: Sequence[Edit], told: Told | None = None) -> tuple[Patchwork, frozenset[int]]:
@@ -53,7 +53,8 @@ def edited(call: Call, edits: Sequence[Edit], told: Told | None = None) -> tuple
             continue
         heads, rows = selection.heads, selection.rows
         state = call.session.state(edit, call.site)
-        effect = together({"": edit.plan(call.select(heads, rows), state)}, patchwork.select(heads, rows))[""]
+        met = patchwork.select(heads, rows)
+        effect = together({"": edit.plan(call.select(heads, rows), state)}, met)[""]
         if effect is None:  # the call has nothing of what the edit names
             continue
         refuse(effect, call.site)
@@ -63,7 +64,7 @@ def edited(call: Call, edits: Sequence[Edit], told: Told | None = None) -> tuple
         patchwork = patchwork.apply(effect, heads, rows)
         if told is not None:
             chosen = rows[1] - rows[0] if selection.only is None else int(selection.only.any(0).sum())
-            told(index, effect, call.op.heads if heads is None else len(heads), chosen)
+            told(index, effect, met, chosen)
     return patchwork, frozenset(applied)
 
 

@@ -13,6 +13,7 @@ class Line:
     edit: str
     site: Site
     effect: str
+    route: str
     heads: int
     rows: int
 
@@ -29,7 +30,7 @@ class Explanation:
         told = []
         for edit in dict.fromkeys(line.edit for line in self.lines):
             mine = [line for line in self.lines if line.edit == edit]
-            effects = ", ".join(sorted({line.effect for line in mine}))
+            effects = ", ".join(sorted({f"{line.effect} {line.route}" for line in mine}))
             layers = sorted({line.site.layer for line in mine})
             heads = sum(line.heads for line in mine)
             rows = f"{min(line.rows for line in mine)} to {max(line.rows for line in mine)}"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from ..core.patchwork import Patchwork
 from ..core.planner import edited, measured
 from ..core.protocols import Edit, Statistic
 from ..core.reduce import Reducer
+from ..core.route import route
 from ..core.session import Session
 from ..core.where import Role, Where
 from ..hosts import Tap
@@ -25,7 +26,7 @@ from .activations import OF_CALLS, Wanted, blocks_read
 from .encode import encode
 from .explain import Explanation, Line
 from .inputs import Inputs
-from .liveness import prove
+from .liveness import prove, try_out
 from .memory import with_one_retry
 from .recording import Recording
 from .results import Measurement, gather
@@ -39,10 +40,10 @@ Probe = Callable[[Call, Patchwork], None]
 def attach(model: Any, processor: Any = None, *, check: bool = True) -> "Lens":
     """Attach to a model: find its attention, change nothing.
 
-    `processor` is its tokenizer or processor, which `encode` needs, and named segments of tokens. With `check`, a model of text
-    or images is run three times on four tokens or one image, to prove that its attention is heard, and that what is heard is
-    what it uses. PEFT, accelerate and data-parallel wrappers are taken off. Raises TypeError for what a lens cannot attach to,
-    and ValueError where the proof fails, with what to do.
+    `processor` is its tokenizer or processor, which `encode` needs, and named segments of tokens. With `check`, a model of
+    text or images is run three times on four tokens or one image, to prove that its attention is heard, and that what is
+    heard is what it uses; another model on the first inputs that are measured. PEFT, accelerate and data-parallel wrappers
+    are taken off. Raises TypeError for what a lens cannot attach to, and ValueError where the proof fails, with what to do.
     """
     return Lens(unwrap(model), processor, check=check)
 
@@ -76,11 +77,13 @@ class Lens:
         self._given: list[Example] | None = None
         self._edits: list[_Active] = []
         self._probes: list[Probe] = []
-        self._told: Callable[[Call, int, Effect, int, int], None] | None = None
+        self._told: Callable[[Call, int, Effect, Patchwork, int], None] | None = None
         self._heard = 0
         self._awaited: set[Call] = set()
         self._tap = Tap(model, self._handle, self._begin)
-        self.proved = check and self._prove()
+        self._check = check
+        x = try_out(model) if check else None
+        self.proved = x is not None and prove(model, x, self._tap.note)
 
     def encode(
         self, given: Any = None, max_tokens: int | None = None, *, images: Any = None, chunk: int | None = None
@@ -101,12 +104,14 @@ class Lens:
         *,
         part: str | None = None,
         role: Role | None = "self",
+        of: Literal["edited", "unedited"] = "edited",
     ) -> Measurement:
         """Run the model on inputs, one batch or several, and measure its attention, edits that are active included.
 
-        `part` and `role` choose the attention as in `Where`; `progress` is told how many examples are done. Gradients are
-        off, and a language-model head is not run. Raises ValueError for values that are not finite, with the layer where they
-        begin, and MemoryError, with what to change, where memory runs out twice.
+        `part` and `role` choose the attention as in `Where`. `of="unedited"` measures what each attention would be without
+        its own edits, on the inputs that those of earlier layers leave it. `progress` is told how many examples are done.
+        Gradients are off, and a language-model head is not run. Raises ValueError for values that are not finite, with the
+        layer where they begin, and MemoryError, with what to change, where memory runs out twice.
         """
         names = [statistic.name for statistic in statistics]
         if not names or len(set(names)) < len(names):
@@ -116,8 +121,10 @@ class Lens:
         worst = 0.0
         done = 0
         for batch in [x] if isinstance(x, Mapping) else x:
+            if self._check and not self.proved and not self._edits:
+                self.proved = prove(_body(self.model), batch, self._tap.note)
             found, deviation = with_one_retry(
-                lambda batch=batch: self._measured(batch, statistics, where),  # type: ignore[misc]
+                lambda batch=batch: self._measured(batch, statistics, where, of),  # type: ignore[misc]
                 "use smaller batches, shorter texts (max_tokens), fewer statistics or a lower precision (dtype)",
             )
             worst = max(worst, deviation)
@@ -255,10 +262,11 @@ class Lens:
         explanation = Explanation()
         active = [_Active(edit) for edit in edits]
 
-        def explained(call: Call, place: int, effect: Effect, heads: int, rows: int) -> None:
+        def explained(call: Call, place: int, effect: Effect, met: Patchwork, rows: int) -> None:
             if place >= first:
-                line = Line(repr(edits[place - first]), call.site, type(effect).__name__, heads, rows)
-                explanation.lines.append(line)
+                routes = sorted({route(piece.attention, effect) for piece in met.pieces})
+                name, how = type(effect).__name__, " and ".join(routes)
+                explanation.lines.append(Line(repr(edits[place - first]), call.site, name, how, met.op.heads, rows))
 
         first = len(self._edits)
         self._edits, self._told = [*self._edits, *active], explained
@@ -282,7 +290,7 @@ class Lens:
         return list(self._tap.notes)
 
     def _measured(
-        self, batch: Mapping[str, Any], statistics: Sequence[Statistic], where: Where
+        self, batch: Mapping[str, Any], statistics: Sequence[Statistic], where: Where, of: str
     ) -> tuple[dict[Site, list[list[Tensor]]], float]:
         """Measure one batch: for each site and statistic, its values call by call; and the spot check's worst."""
         found: dict[Site, list[list[Tensor]]] = {}
@@ -293,6 +301,7 @@ class Lens:
             if not where.at(call.site):
                 return
             _check_finite(call)
+            patchwork = patchwork if of == "edited" else Patchwork.of(call.op, call.host)
             values, deviation = measured(call, patchwork, statistics, check=True)
             worst = max(worst, deviation)
             kept = found.setdefault(call.site, [[] for _ in statistics])
@@ -347,20 +356,6 @@ class Lens:
                 body(**{**x, **extra})
         finally:
             self._given = None
-
-    def _prove(self) -> bool:
-        heard: list[Call] = []
-        perturb = [False]
-
-        def handler(call: Call) -> Tensor | None:
-            heard.append(call)
-            return call.host() * 0.5 if perturb[0] else None
-
-        tap = Tap(self.model, handler)
-        proved = prove(self.model, tap, heard, perturb)
-        for note in tap.notes:
-            self._tap.note(note)
-        return proved
 
     def _nothing(self, part: str | None, role: Role | None) -> str:
         kind = type(self.model).__name__

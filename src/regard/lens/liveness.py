@@ -1,6 +1,7 @@
 """Proof, on attaching, that what a lens hears is what the model computes: a perturbed tap must move the output."""
 
 import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -30,55 +31,58 @@ def try_out(model: nn.Module) -> dict[str, Any] | None:
     return None
 
 
-def prove(model: nn.Module, tap: Tap, heard: list[Call], perturb: list[bool]) -> bool:
-    """Run the model on small inputs as it is, listened to, and perturbed; False where it cannot be run so.
+def prove(model: nn.Module, x: Mapping[str, Any], note: Callable[[str], None]) -> bool:
+    """Run the model on inputs as it is, listened to, and with every attention output halved; False where it cannot be run so.
 
-    Raises ValueError where no attention is heard, where listening changes the output, or where perturbing every attention
-    output does not.
+    `note` is told what the tap notices. Raises ValueError where no attention is heard, where listening changes the output, or
+    where halving does not.
     """
-    x = try_out(model)
-    if x is None:
-        return False
-    mode = model.training
+    kinds: set[str] = set()
+    halving = False
+
+    def hear(call: Call) -> Tensor | None:
+        kinds.add(type(model.get_submodule(call.site.path)).__name__)
+        return call.host() * 0.5 if halving else None
+
+    tap = Tap(model, hear)
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         plain = _run(model, x)
-        if plain is None:
-            return False
         with tap.listening():
             listened = _run(model, x)
-            if not heard:
-                raise ValueError(_deaf(model))
-            perturb[0] = True
+            halving = True
             moved = _run(model, x)
     finally:
-        perturb[0] = False
-        heard.clear()
-        model.train(mode)
-    if listened is None or moved is None or not _same(plain, listened, 1e-3):
-        raise ValueError(
-            f"listening to {type(model).__name__} changes what it computes, so nothing measured on it could be trusted"
-        )
+        for module, mode in modes:
+            module.training = mode
+    for one in tap.notes:
+        note(one)
+    if plain is None or listened is None or moved is None:
+        return False
+    name = type(model).__name__
+    if not kinds:
+        raise ValueError(_deaf(model))
+    if not tap.notes and not _same(plain, listened, 1e-3):  # a note says that outputs may differ, and why
+        raise ValueError(f"listening to {name} changes what it computes, so nothing measured on it could be trusted")
     if _same(plain, moved, 0.0):
-        sites = sorted({type(model.get_submodule(call.site.path)).__name__ for call in heard}) or [
-            "its attention modules"
-        ]
         raise ValueError(
-            f"the attention of {type(model).__name__} ({', '.join(sites)}) is heard, but halving it does not move the output: "
+            f"the attention of {name} ({', '.join(sorted(kinds))}) is heard, but halving it does not move the output: "
             "what is heard is not what the model uses (or the layers behind it are all zero); attach with check=False to go on"
         )
     return True
 
 
-def _run(model: nn.Module, x: dict[str, Any]) -> list[Tensor] | None:
+def _run(model: nn.Module, x: Mapping[str, Any]) -> list[Tensor] | None:
     extra = {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
     try:
-        with torch.no_grad():
-            output = model(**x, **extra)
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # some models draw in their forward pass, and three passes have to draw alike
+            output = model(**{**x, **extra})
     except Refusal:
         raise
     except (TypeError, ValueError, RuntimeError, IndexError, AttributeError, KeyError):
-        return None  # it wants other inputs: the first measurement will tell
+        return None  # it wants other inputs, and says so where somebody gives them
     values = output.values() if isinstance(output, dict) else output if isinstance(output, tuple | list) else [output]
     return [value.clone() for value in values if isinstance(value, Tensor)]
 

@@ -212,7 +212,7 @@ def _settings(statistic: Statistic) -> dict[str, Any]:
     given: Any = statistic  # mypy thinks that no protocol is a dataclass
     if not is_dataclass(given):
         return {}
-    named = {one.name: getattr(given, one.name) for one in fields(given) if one.name != "name"}
+    named = {one.name: getattr(given, one.name) for one in fields(given) if one.name not in ("name", "axes")}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in named.items() if _plain(value)}
 
 

@@ -12,6 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, MambaConfig, MambaModel
 import regard
 from regard.core import blockwise
 from regard.core.terms import Rows
+from regard.edit import BaseEdit
 from regard.lens.unwrap import unwrap
 
 
@@ -307,3 +308,22 @@ def test_what_is_measured_can_be_the_unedited_attention(model: LlamaForCausalLM,
             lens.measure(x, [regard.SinkMass()], of=of)["sink_mass"].mean for of in ("edited", "unedited")
         )
     assert torch.equal(unedited, plain) and (edited[2] < plain[2] / 2).all() and torch.equal(edited[:2], plain[:2])
+
+
+def test_passes_of_a_sampling_loop_are_one_run(model: LlamaForCausalLM, x: dict[str, torch.Tensor]) -> None:
+    lens = regard.attach(model)
+    steps: list[tuple[int, int]] = []
+
+    class Counting(regard.ScaleHeads):
+        def plan(self, call: Any, state: dict[str, Any]) -> Any:
+            state["seen"] = state.get("seen", 0) + 1
+            steps.append((call.session.step, state["seen"]))
+            return super().plan(call, state)
+
+    BaseEdit.kinds.pop("Counting", None)
+    with lens.edit(Counting([(0, 0)], 0.5)):
+        with lens.run() as session:
+            for _ in range(3):
+                logits(model, x)
+        logits(model, x)
+    assert steps == [(0, 1), (1, 2), (2, 3), (0, 1)] and session.step == 2

@@ -31,6 +31,8 @@ class Runs:
         self._prompt: int | None = None
         self._padding: Tensor | None = None
         self._examples: int | None = None
+        self._whole: Session | None = None
+        self._begun = False
         self.cached = False
         self.session = Session()
         self.passes = 0
@@ -53,6 +55,15 @@ class Runs:
             stack.callback(self._reset)
             yield
 
+    @contextmanager
+    def together(self) -> Iterator[Session]:
+        """Take all passes without a cache for steps of one run, as those of a sampling loop are."""
+        before, self._whole, self._begun = (self._whole, self._begun), Session(), False
+        try:
+            yield self._whole
+        finally:
+            self._whole, self._begun = before
+
     def alone(self) -> None:
         """Start a run for a call outside any forward pass of the model, as when a user calls one of its layers."""
         self._start(Session(), {})
@@ -71,12 +82,13 @@ class Runs:
             return
         given = _arguments(module, args, kwargs)
         cache = given.get("past_key_values")
-        known = _sessions.get(cache) if cache is not None else None
+        known = _sessions.get(cache) if cache is not None else self._whole
         session = known if known is not None else Session()
         if cache is not None and known is None:
             _sessions[cache] = session
-        if known is not None:
+        if known is not None and (cache is not None or self._begun):
             session.step += 1
+        self._begun = True
         self.cached = cache is not None
         session.seen = int(cache.get_seq_length()) if cache is not None else 0
         ids, embeddings, mask = (given.get(name) for name in ("input_ids", "inputs_embeds", "attention_mask"))

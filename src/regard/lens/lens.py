@@ -245,6 +245,16 @@ class Lens:
         finally:
             self._edits = [one for one in self._edits if one not in active]
 
+    @contextmanager
+    def run(self) -> Iterator[Session]:
+        """Take all passes inside the context that have no cache for steps of one run, as in a diffusion sampler's loop.
+
+        Edits keep their state from one to the next, and the session that is returned counts them as its `step`. Passes of a
+        generation belong together anyway, by their cache.
+        """
+        with self._tap.listening(), self._tap.runs.together() as session:
+            yield session
+
     def install(self, *edits: Edit) -> Handle:
         """Edit the model's attention until the handle that is returned is removed."""
         active, stack = [_Active(edit) for edit in edits], ExitStack()

@@ -212,7 +212,7 @@ def test_only_the_rows_that_it_names_change(case: Case, where: str, name: str) -
         edit = with_heads(edit, narrowed["heads"])
     meant = said(call, narrowed)
     told: list[tuple[int, int]] = []
-    patchwork, applied = edited(call, [edit], lambda index, effect, heads, rows: told.append((heads, rows)))
+    patchwork, applied = edited(call, [edit], lambda _, effect, met, rows: told.append((met.op.heads, rows)))
     out, host = patchwork.output(call.host), call.host()
     assert torch.equal(out[~meant], host[~meant])
     expected = torch.where(meant[..., None], output(call, everywhere), host)

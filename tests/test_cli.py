@@ -3,20 +3,21 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
+import jsonschema
 import pytest
 import torch
-from transformers import AutoModel, AutoTokenizer, T5Config, T5Model, ViTConfig, ViTModel
+from lens.tokenizers_here import CHATML, byte_level
+from report.models_here import TEXT as SMALL
+from report.models_here import kinds
+from transformers import AutoModel, AutoTokenizer, LlamaConfig, LlamaForCausalLM, T5Config, T5Model, ViTConfig, ViTModel
 from typer.testing import CliRunner
 
 import regard
-from regard.cli import _load, app
-from regard.edit import Redistribute, ZeroHeads
-from regard.measure import Received, SinkMass
+from regard.cli import _load, _say, app
+from regard.cli import scan as verb
 from regard.report.data import Scan
-from regard.report.findings import find
 from regard.report.scan import scan
 
 FOLDER = _load.demo_model()[1]
@@ -61,8 +62,9 @@ def test_the_page_says_what_the_eager_maps_show(demo: tuple[str, str, dict]) -> 
     )
     assert f"[CLS]{claim}" in out and f"<code>[CLS]</code>{claim}" in page
 
-    table = {name: torch.tensor(values["mean"], dtype=torch.float64) for name, values in numbers["statistics"].items()}
-    spread = torch.tensor(numbers["statistics"]["sink_mass"]["std"], dtype=torch.float64)
+    main = numbers["parts"][0]
+    table = {name: torch.tensor(values["mean"], dtype=torch.float64) for name, values in main["statistics"].items()}
+    spread = torch.tensor(main["statistics"]["sink_mass"]["std"], dtype=torch.float64)
     torch.testing.assert_close(table["sink_mass"], mass.mean(0), atol=1e-5, rtol=0)
     torch.testing.assert_close(spread, mass.std(0), atol=1e-5, rtol=0)
     torch.testing.assert_close(table["sink_rate"], (mass > 0.3).double().mean(0), atol=1e-9, rtol=0)
@@ -71,46 +73,32 @@ def test_the_page_says_what_the_eager_maps_show(demo: tuple[str, str, dict]) -> 
     places = [torch.arange(weights.shape[-1]).double() for weights in maps]
     reach = [(weights * (at[:, None] - at).abs()).sum(-1).mean(-1) for weights, at in zip(maps, places, strict=True)]
     torch.testing.assert_close(table["distance"], torch.stack(reach).mean(0), atol=1e-4, rtol=0)
-    for text, weights in zip(numbers["texts"], maps, strict=True):
-        received = torch.tensor(text["received"], dtype=torch.float64)
-        torch.testing.assert_close(received, weights.mean((1, 2)), atol=1e-5, rtol=0)
+    for name, table in main["statistics"].items():
+        assert table["texts"] == len(SAMPLE), name
 
 
 def test_the_json_is_the_scan(demo: tuple[str, str, dict]) -> None:
     _, page, numbers = demo
     result = Scan.from_json(numbers)
-    assert result.trusted and result.reading == "both" and result.special == ["[CLS]", "[SEP]"]
-    assert [row.layer for row in result.rows] == list(range(6)) and len(result.texts) == len(SAMPLE)
-    assert all(finding.title in page for finding in result.findings) and "spot check passed" in page
-    assert "<code>[CLS]</code>" in page and "##" not in page.split('class="texts"')[1].split("<script")[0]
+    assert result.trusted and result.special == ["[CLS]", "[SEP]"] and result.unit == "text"
+    (part,) = result.parts
+    assert part.reading == "both" and [row.layer for row in part.rows] == list(range(6))
+    assert len(part.lengths) == result.texts == len(SAMPLE) and result.command.startswith("regard")
+    assert len(result.findings) == 5 and all(finding.title in page for finding in result.findings)
 
 
-def test_every_line_of_code_in_the_findings_runs() -> None:
+def test_batches_and_cuts_do_not_change_a_text() -> None:
     model = AutoModel.from_pretrained(FOLDER).eval()
     tokenizer = AutoTokenizer.from_pretrained(FOLDER)
-    result = scan(model, tokenizer, SAMPLE[:2])
-    nothing = replace(result.statistics["sink_mass"], mean=[[0.0] * 12] * 6)
-    without_sink = replace(result, statistics=result.statistics | {"sink_mass": nothing})
-    lines = {finding.code for finding in [*result.findings, *find(without_sink)]}
-    assert len(lines) == 5
-    lens = regard.attach(model, tokenizer)
-    names = {"lens": lens, "model": model, "x": lens.encode(SAMPLE[0])}
-    verbs = {verb.__name__: verb for verb in (Redistribute, ZeroHeads, Received, SinkMass)}
-    for line in lines:
-        exec(line, names | verbs)
-
-
-def test_batches_and_cuts_do_not_change_a_text(tmp_path: Path) -> None:
-    model = AutoModel.from_pretrained(FOLDER).eval()
-    tokenizer = AutoTokenizer.from_pretrained(FOLDER)
-    done: list[int] = []
-    one = scan(model, tokenizer, SAMPLE[:3], batch_size=1, max_tokens=12, progress=done.append)
-    all_at_once = scan(model, tokenizer, SAMPLE[:3], max_tokens=12)
-    assert done[-1] == 3 and {len(text.tokens) for text in one.texts} == {12}
-    assert all(text.truncated > 0 for text in one.texts)
-    for left, right in zip(one.texts, all_at_once.texts, strict=True):
-        assert left.tokens == right.tokens
-        torch.testing.assert_close(torch.tensor(left.received), torch.tensor(right.received), atol=1e-5, rtol=0)
+    done: list[tuple[int, int]] = []
+    one = scan(model, tokenizer, SAMPLE[:3], batch_size=1, max_tokens=12, progress=lambda *step: done.append(step))
+    together = scan(model, tokenizer, SAMPLE[:3], max_tokens=12)
+    assert done[-1] == (6, 6) and one.parts[0].lengths == [12] * 3 and one.truncated == 3
+    assert all(example.truncated > 0 for example in one.examples)
+    for name, table in one.parts[0].statistics.items():
+        other = together.parts[0].statistics[name]
+        torch.testing.assert_close(torch.tensor(table.mean), torch.tensor(other.mean), atol=1e-5, rtol=0)
+        torch.testing.assert_close(torch.tensor(table.std), torch.tensor(other.std), atol=1e-5, rtol=0)
 
 
 def test_a_text_that_would_run_as_script_does_not(tmp_path: Path) -> None:
@@ -119,7 +107,7 @@ def test_a_text_that_would_run_as_script_does_not(tmp_path: Path) -> None:
     code, out, _ = call("scan", FOLDER, "--text", str(nasty), "--out", str(page), "--quiet")
     html = page.read_text(encoding="utf-8")
     assert code == 0 and out.split() == [str(page)]
-    assert html.count("<script") == 2 and "alert" in html and "1 text only" in html
+    assert "<script>alert" not in html and "alert" in html and "1 text only" in html
 
 
 def test_standard_input_is_a_text(tmp_path: Path) -> None:
@@ -139,8 +127,20 @@ def test_standard_input_is_a_text(tmp_path: Path) -> None:
         (["empty.txt"], "is a file"),
         (["--out", "no/folder/r.html"], "does not exist"),
         (["--json", "."], "is a folder"),
-        (["vision"], "has no tokenizer"),
-        (["pair"], "encoder-decoder"),
+        (["--messages", "empty.txt"], "holds no text"),
+        (["--messages", "broken.jsonl"], "broken.jsonl: line 1 is no JSON"),
+        (["--data", "rows.jsonl"], "rows.jsonl, line 1: a row has a field text or messages"),
+        (["--data", "rows.parquet"], "parquet needs pandas and pyarrow"),
+        (["--data", "empty.csv"], "--data takes .jsonl, .parquet and .txt"),
+        (["--images", "nowhere"], "no such folder"),
+        (["--images", "blank"], "holds no images"),
+        (["--images", "pictures", "--text", "some.txt"], "images and texts together"),
+        (["--images", "pictures"], "BertModel takes no images"),
+        (["--adapter", "a"], "--adapter needs peft; run: pip install peft"),
+        (["--device-map", "auto"], "--device-map needs accelerate; run: pip install accelerate"),
+        (["--load-in-4bit"], "--load-in-4bit needs bitsandbytes and accelerate"),
+        (["vision"], "vision has no image processor"),
+        (["pair"], "pair has no tokenizer"),
         (["blank"], "cannot load the model blank"),
     ],
 )
@@ -151,6 +151,13 @@ def test_failures_say_why_in_one_line(
     Path("empty.txt").write_text(" \n")
     Path("latin.txt").write_bytes("café".encode("latin-1"))
     Path("blank").mkdir()
+    Path("some.txt").write_text("some text")
+    Path("broken.jsonl").write_text("{")
+    Path("rows.jsonl").write_text('{"body": 1}')
+    Path("pictures").mkdir()
+    Path("pictures/a.png").touch()
+    for package in ("peft", "accelerate", "bitsandbytes", "pyarrow"):
+        monkeypatch.setitem(sys.modules, package, None)
     small = {"num_hidden_layers": 1, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 16}
     if arguments == ["vision"]:
         ViTModel(ViTConfig(**small)).save_pretrained("vision")
@@ -170,6 +177,7 @@ def test_failures_say_why_in_one_line(
         ["--device", "banana"],
         ["--text", "-", "--text", "-"],
         ["--out", "a", "--json", "a"],
+        ["--device", "cpu", "--device-map", "auto"],
         ["--no-such-option"],
         ["one", "two"],
     ],
@@ -181,8 +189,9 @@ def test_wrong_usage_ends_with_2(arguments: list[str], tmp_path: Path, monkeypat
 
 
 def test_the_output_is_checked_before_the_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_load, "load", lambda *_, **__: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(_load, "load_any", lambda *_, **__: pytest.fail("the model was loaded"))
     assert call("scan", "--out", "/no/folder/r.html")[0] == 1
+    assert call("scan", "--data", "nowhere.jsonl")[0] == 1
 
 
 def test_without_the_demo_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,3 +223,77 @@ def test_help_and_version_are_fast() -> None:
     for option, said in [("--help", "scan"), ("--version", "regard")]:
         run = subprocess.run([sys.executable, "-c", program, option], capture_output=True, text=True, check=True)
         assert said in run.stdout and run.stdout.split()[-1] == "False"
+
+
+def test_the_schema_is_that_of_the_numbers(demo: tuple[str, str, dict], tmp_path: Path) -> None:
+    code, out, _ = call("scan", "--schema")
+    assert code == 0
+    schema = json.loads(out)
+    jsonschema.validate(demo[2], schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**demo[2], "parts": [{}]}, schema)
+
+
+def test_conversations_data_and_texts_are_measured_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = LlamaForCausalLM(LlamaConfig(**SMALL, num_key_value_heads=2))
+    model.save_pretrained("llama")
+    byte_level(CHATML, bos=False).save_pretrained("llama")
+    Path("a.txt").write_text("the cat sat on the mat")
+    Path("d.txt").write_text("the dog ran\nthe station\n")
+    chat = [{"role": "user", "content": "secret Paris"}, {"role": "assistant", "content": "the cat"}]
+    Path("m.jsonl").write_text(json.dumps(chat))
+    arguments = ["--text", "a.txt", "--data", "d.txt", "--messages", "m.jsonl", "--out", "r.html", "--json", "r.json"]
+    code, _, err = call("scan", "llama", *arguments)
+    assert code == 0, err
+    result = Scan.from_json(json.loads(Path("r.json").read_text()))
+    assert (
+        result.texts == 4 and result.unit == "conversation" and {"user", "assistant"} < set(result.parts[0].areas.names)
+    )
+    code, _, err = call("scan", "llama", *arguments, "--redact")
+    assert code == 0, err
+    for written in (Path("r.json").read_text(), Path("r.html").read_text()):
+        assert "ecre" not in written.lower() and "Paris" not in written
+
+
+@pytest.mark.parametrize("kind", ["vision", "vlm", "pair"])
+def test_other_kinds_of_models_are_loaded_and_scanned(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model, processor, given = kinds()[kind]
+    model.save_pretrained("model")
+    processor.save_pretrained("model")
+    arguments = []
+    if "images" in given:
+        Path("pictures").mkdir()
+        for place, picture in enumerate(given["images"]):
+            picture.save(f"pictures/{place}.png")
+        arguments = ["--images", "pictures"]
+    else:
+        Path("d.txt").write_text("\n".join(given["given"]))
+        arguments = ["--data", "d.txt"]
+    code, _, err = call("scan", "model", *arguments, "--out", "r.html", "--json", "r.json")
+    assert code == 0, err
+    loaded = Scan.from_json(json.loads(Path("r.json").read_text()))
+    direct = scan(model, processor, **given)
+    assert [part.title for part in loaded.parts] == [part.title for part in direct.parts]
+    for part, same in zip(loaded.parts, direct.parts, strict=True):
+        for name in ("sink_mass", "entropy"):
+            torch.testing.assert_close(
+                torch.tensor(part.statistics[name].mean), torch.tensor(same.statistics[name].mean), atol=1e-4, rtol=1e-4
+            )
+
+
+def test_a_redacted_command_hides_what_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/bin/regard", "scan", "a model", "--text", "of john.txt", "--data=x.txt", "-q"])
+    assert verb._command(redact=False) == "regard scan 'a model' --text 'of john.txt' --data=x.txt -q"
+    assert verb._command(redact=True) == "regard scan 'a model' --text ... --data=... -q"
+
+
+def test_progress_is_shown_where_somebody_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    with _say.bar("measuring", 3, quiet=True) as progress:
+        progress(1, 6)
+        assert progress._progress.tasks[0].total == 6 and progress._progress.tasks[0].completed == 1
+        progress(2)
+        assert progress._progress.tasks[0].total == 6 and progress._progress.tasks[0].completed == 2

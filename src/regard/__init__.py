@@ -47,11 +47,13 @@ if TYPE_CHECKING:
         SinkShare,
         TopKeys,
     )
+    from .report.notebook import scan
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "lens": ("Lens", "attach", "load"),
+    "report.notebook": ("scan",),
     "measure": (
         "Distance",
         "DistanceStd",
@@ -133,6 +135,7 @@ __all__ = [
     "load",
     "load_edits",
     "save_edits",
+    "scan",
 ]
 
 

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
 
@@ -23,20 +23,33 @@ def say(text: str, style: str = "") -> None:
 
 
 class Bar:
-    """A progress bar of `total` things, told how many are done."""
+    """A progress bar, told how many things are done, and how many there are where that has changed."""
 
     def __init__(self, progress: Progress, title: str, total: int) -> None:
         self._progress = progress
         self._task = progress.add_task(title, total=total)
 
-    def __call__(self, done: int) -> None:
-        self._progress.update(self._task, completed=done)
+    def __call__(self, done: int, total: int | None = None) -> None:
+        self._progress.update(self._task, completed=done, total=total)
 
 
 @contextmanager
 def bar(title: str, total: int, quiet: bool) -> Iterator[Bar]:
     """Show a progress bar on stderr while at work, if somebody watches."""
-    console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
+    with _progress(columns, quiet) as progress:
         yield Bar(progress, title, total)
+
+
+@contextmanager
+def waiting(title: str, quiet: bool) -> Iterator[None]:
+    """Show a moving bar on stderr while at work that cannot tell how far it is, if somebody watches."""
+    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
+    with _progress(columns, quiet) as progress:
+        progress.add_task(title, total=None)
+        yield
+
+
+def _progress(columns: tuple[object, ...], quiet: bool) -> Progress:
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)  # type: ignore[arg-type]

@@ -85,13 +85,12 @@ def bench(
                 result = core.run(sizes, setting, tick)
             else:
                 from ..bench import model as forward
-                from .scan import _sample
 
                 title, folder = (model, model) if model else _load.demo_model()
                 loaded, tokenizer = _load.load(
                     folder, revision=None, dtype=dtype.value, device=place, trust_remote_code=False
                 )
-                result = forward.run(loaded, tokenizer, _sample(), lengths, batch or 8, setting, tick, title)
+                result = forward.run(loaded, tokenizer, _load.sample(), lengths, batch or 8, setting, tick, title)
         if json_out:
             write_atomic(json_out, json.dumps(result.to_json(), allow_nan=False) + "\n")
     except (OSError, ValueError) as error:

@@ -46,43 +46,72 @@ class Wanted:
 
 @contextmanager
 def blocks_read(
-    model: nn.Module, attention: dict[int, str], wanted: dict[int, list[str]], found: dict[str, Tensor]
+    model: nn.Module, attention: dict[int, tuple[str, int]], wanted: dict[int, list[str]], found: dict[str, Tensor]
 ) -> Iterator[None]:
-    """Read activations around the blocks that hold the attention modules at these paths, by layer."""
+    """Read activations around the blocks that hold attention modules: by layer, the module's path and which use of it."""
     with ExitStack() as stack:
         for layer, kinds in wanted.items():
             if layer not in attention:
                 raise ValueError(f"there is no layer {layer}; there are {sorted(attention)}")
-            block, path = _block(model, attention[layer])
+            path, use = attention[layer]
+            block, inside = _block(model, path)
             for kind in kinds:
-                stack.callback(_read(block, path, kind, f"{kind}.{layer}", found).remove)
+                stack.callback(_read(block, inside, kind, _Slot(f"{kind}.{layer}", use, found)).remove)
         yield
 
 
+@dataclass
+class _Slot:
+    """Where one activation goes: that of the given use of a module, which may serve several layers."""
+
+    name: str
+    use: int
+    found: dict[str, Tensor]
+    uses: int = 0
+
+    def put(self, tensor: Tensor) -> None:
+        if self.uses == self.use:
+            self.found[self.name] = tensor.detach()
+        self.uses += 1
+
+
 def _block(model: nn.Module, path: str) -> tuple[nn.Module, str]:
-    """Return the block around an attention module, an entry of a list of modules, and the module's path inside it."""
+    """Return the block around an attention module and the module's path inside it.
+
+    It is the innermost entry of a list of modules of one kind, since a list of several kinds, as in T5, holds the parts of a
+    block; where layers are of several kinds, the outermost entry.
+    """
     pieces = path.split(".")
-    for end in range(len(pieces), 0, -1):
-        if pieces[end - 1].isdigit() and isinstance(model.get_submodule(".".join(pieces[: end - 1])), nn.ModuleList):
-            return model.get_submodule(".".join(pieces[:end])), ".".join(pieces[end:])
+    lists = [
+        (model.get_submodule(".".join(pieces[:at])), at + 1)
+        for at in range(len(pieces) - 1, 0, -1)
+        if pieces[at].isdigit() and isinstance(model.get_submodule(".".join(pieces[:at])), nn.ModuleList)
+    ]
+    even = [end for stack, end in lists if len({type(one) for one in stack.children()}) == 1]
+    if lists:
+        end = even[0] if even else lists[-1][1]
+        return model.get_submodule(".".join(pieces[:end])), ".".join(pieces[end:])
     raise ValueError(f"{path} stands in no list of blocks, so there is no residual stream around it to read")
 
 
-def _read(block: nn.Module, attention: str, kind: str, name: str, found: dict[str, Tensor]) -> Any:
+def _read(block: nn.Module, attention: str, kind: str, slot: _Slot) -> Any:
     if kind == "resid_pre":
 
         def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            found[name] = next(x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)).detach()
+            slot.put(next(x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)))
 
         return block.register_forward_pre_hook(before, with_kwargs=True)
 
     def after(module: nn.Module, args: Any, output: Any) -> None:
-        found[name] = (output if isinstance(output, Tensor) else output[0]).detach()
+        slot.put(output if isinstance(output, Tensor) else output[0])
 
     if kind == "resid_post":
         return block.register_forward_hook(after)
     if kind == "attn_out":
-        return block.get_submodule(attention.partition(".")[0] or attention).register_forward_hook(after)
+        whole = block.get_submodule(attention.partition(".")[0])
+        return (block.get_submodule(attention) if isinstance(whole, nn.ModuleList) else whole).register_forward_hook(
+            after
+        )
     feed = next((child for child_name, child in block.named_children() if _MLP.match(child_name)), None)
     if feed is None:
         children = ", ".join(child_name for child_name, _ in block.named_children())

@@ -1,11 +1,11 @@
 """`attach` and the lens that it returns."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,9 @@ from .recording import Recording
 from .results import Measurement, gather
 from .rows import indices, rows_of
 from .unwrap import unwrap
+
+if TYPE_CHECKING:
+    from ..doctor import Examination
 
 Probe = Callable[[Call, Patchwork], None]
 """Looks at each call and the attention that edits have left of it."""
@@ -98,7 +101,7 @@ class Lens:
 
     def measure(
         self,
-        x: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        x: Mapping[str, Any] | Iterable[Mapping[str, Any]],
         statistics: Sequence[Statistic],
         progress: Callable[[int], None] | None = None,
         *,
@@ -198,10 +201,13 @@ class Lens:
                         )
                     found[f"{kind}.{call.site.layer}"] = OF_CALLS[kind](call, patchwork).detach()
 
-        paths: dict[int, str] = {}
+        paths: dict[int, tuple[str, int]] = {}
         if wanted.blocks:
             self._run(
-                x, lambda call, _: paths.update({call.site.layer: call.site.path}) if where.at(call.site) else None
+                x,
+                lambda call, _: (
+                    paths.update({call.site.layer: (call.site.path, call.site.use)}) if where.at(call.site) else None
+                ),
             )
         with blocks_read(self.model, paths, wanted.blocks, found):
             self._run(x, probe)
@@ -286,6 +292,15 @@ class Lens:
             self._edits, self._told = self._edits[:first], None
         return explanation
 
+    def doctor(self, x: Mapping[str, Any] | None = None) -> "Examination":
+        """Check, on this model, that what is measured and edited is what it computes; a few short inputs are made up.
+
+        Raises ValueError where no inputs are known that the model takes.
+        """
+        from ..doctor import examine
+
+        return examine(self, x)
+
     def __repr__(self) -> str:
         kind = type(self.model).__name__
         proof = "proved live" if self.proved else "not yet proved live"
@@ -332,7 +347,7 @@ class Lens:
         if not patchwork.changed:
             return None
         output = patchwork.output(call.host)
-        if output.requires_grad and not recomputing() and getattr(self.model, "is_gradient_checkpointing", False):
+        if output.requires_grad and not recomputing() and _recomputes(self.model):
             self._awaited.add(call)
             output.register_hook(lambda grad: self._awaited.discard(call))
         return output
@@ -378,6 +393,11 @@ def _body(model: nn.Module) -> nn.Module:
     """Return the model without its head, where transformers keeps them apart."""
     body = getattr(model, "base_model", None)
     return body if isinstance(body, nn.Module) else model
+
+
+def _recomputes(model: nn.Module) -> bool:
+    """Say whether parts of a forward pass are run again in the backward pass."""
+    return any(getattr(module, "gradient_checkpointing", False) is True for module in model.modules())
 
 
 def _examples(batch: Mapping[str, Any]) -> int:

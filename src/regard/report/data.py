@@ -1,6 +1,7 @@
 """What a scan found, as plain data: everything that the page and the JSON file hold.
 
-Layers and heads are counted from 0 here, as in code; sentences count layers from 1.
+Layers, heads and positions are counted from 0 here, as in code; sentences count layers from 1. Numbers that are only
+drawn are quantised to 0..255; numbers that are told are not.
 """
 
 import math
@@ -10,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-SCHEMA = "regard.scan/1"
+SCHEMA = "regard.scan/2"
 Array = NDArray[np.float64]
 Reading = Literal["both", "back", "other"]
 Table = list[list[float | None]]
@@ -30,7 +31,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Row:
-    """One attention site: a row of every [layer, head] table."""
+    """One attention site: a row of every [layer, head] table of its part."""
 
     path: str
     layer: int
@@ -38,18 +39,6 @@ class Row:
     part: str
     heads: int
     tier: str
-
-
-@dataclass(frozen=True)
-class Text:
-    """One text: its tokens as the tokenizer names them, how many were cut, and what each received.
-
-    `received` is [layer, token], the mean over heads and over the queries that can see the token.
-    """
-
-    tokens: list[str]
-    truncated: int
-    received: Table
 
 
 @dataclass(frozen=True)
@@ -62,10 +51,114 @@ class Statistic:
 
 
 @dataclass(frozen=True)
+class Areas:
+    """Where attention goes: `shares` [layer, name] of all weight, a row adds up to 1; the names are disjoint sets of keys.
+
+    The first that fits counts: first, other sinks, image, system, user, assistant, last 16, rest. In models with sink
+    logits, what goes to no key is "sink logit".
+    """
+
+    names: list[str]
+    shares: Table
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two heads of one layer and how alike they are: cosine of their maps, each after subtracting even attention."""
+
+    layer: int
+    a: int
+    b: int
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Cards:
+    """Each head on one text; `text` is the example of the queries and `key_text` that of the keys (another in cross-attention).
+
+    `keys` [layer, head, query, rank] are positions, `weights` the same of 0..255 (255 is a weight of 1), for the chosen
+    positions `queries`. `bins` [layer, head, bin] is the attention received by equal runs of the keys, 0..255 of the head's
+    largest but for the first run, which is cut there. Absent heads have empty lists.
+    """
+
+    text: int
+    key_text: int
+    queries: list[int]
+    keys: list[list[list[list[int]]]]
+    weights: list[list[list[list[int]]]]
+    bins: list[list[list[int]]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One attention of the model: `name`/`role` is main/self, vision/self, encoder/self, decoder/cross and so on.
+
+    `title` names it in words, `lengths` counts the queries of each text. `statistics` are sink_mass, sink_rate, entropy,
+    distance, max_weight, effective_keys, and entropy|no_sinks and distance|no_sinks, renormalised without the sink tokens.
+    `pairs` are the heads most alike, strongest first. `spread` holds the coefficient of variation over texts of sink_mass
+    and entropy, [layer, head] (from 8 texts on), and the mean similarity of a layer's heads, "similarity" [layer, 1].
+    """
+
+    name: str
+    role: str
+    title: str
+    reading: Reading
+    lengths: list[int]
+    rows: list[Row]
+    statistics: dict[str, Statistic]
+    areas: Areas
+    pairs: list[Pair]
+    spread: dict[str, Table]
+    cards: Cards | None
+
+
+@dataclass(frozen=True)
+class Example:
+    """A text or image that is shown; `part` is the place of its part in the scan.
+
+    `tokens` as the tokenizer names them, with the segment of each, `truncated` counts those that were cut. `received`
+    [layer, token] is 0..255 of the layer's `scale`: the attention received, mean over heads and over the queries that can
+    see the token. The scale is the largest of the layer but for the first token, which is cut at 255. `norms`, likewise with
+    `norm_scale`, are norms of the residual stream behind the layer. `image` is a PNG in base64 and `grid` its patches, (rows,
+    columns); with a grid, `patches` are the positions of the tokens that stand for the patches, row by row.
+    """
+
+    kind: Literal["text", "image"]
+    part: int
+    title: str
+    tokens: list[str]
+    segments: list[str]
+    truncated: int
+    received: list[list[int]]
+    scale: list[float]
+    norms: list[list[int]] | None
+    norm_scale: list[float] | None
+    image: str | None
+    grid: tuple[int, int] | None
+    patches: list[int] | None
+
+
+@dataclass(frozen=True)
+class Massive:
+    """An activation of the residual stream far above the others of its layer, where it is strongest.
+
+    `token` is its position in the example `text`, and `ratio` that of its magnitude to the median behind that layer.
+    """
+
+    layer: int
+    token: int
+    text: int
+    dim: int
+    value: float
+    ratio: float
+
+
+@dataclass(frozen=True)
 class Finding:
     """One result in plain words; backticks mark names, `interval` is None below `intervals.FEWEST` texts."""
 
     key: str
+    part: int
     title: str
     sentence: str
     detail: str
@@ -80,24 +173,38 @@ class Finding:
 
 @dataclass(frozen=True)
 class Scan:
-    """A whole scan; `reading` is the way the model reads: both, back (causal) or other (windows and such)."""
+    """A whole scan; the first part is the one that writes the output.
+
+    `unit` is what was measured one by one, "text", "conversation" or "image"; `truncated` counts those that were cut.
+    `peak_bytes` is the most memory that the process, or on a GPU its tensors, took.
+    """
 
     model: Model
     versions: dict[str, str]
     settings: dict[str, Any]
-    reading: Reading
-    rows: list[Row]
+    command: str
+    unit: str
+    truncated: int
+    parts: list[Part]
+    examples: list[Example]
+    massive: list[Massive]
     special: list[str]
-    texts: list[Text]
-    statistics: dict[str, Statistic]
     findings: list[Finding]
     deviation: float
+    notes: list[str]
     seconds: float
+    peak_bytes: int
+    redacted: bool
+
+    @property
+    def texts(self) -> int:
+        """How many texts were measured."""
+        return len(self.parts[0].lengths)
 
     @property
     def tokens(self) -> int:
-        """Tokens measured, over all texts."""
-        return sum(len(text.tokens) for text in self.texts)
+        """Tokens measured, over all texts, in the first part."""
+        return sum(self.parts[0].lengths)
 
     @property
     def tolerance(self) -> float:
@@ -119,25 +226,36 @@ class Scan:
         """The scan that `to_json` wrote; raises ValueError for another schema."""
         if values.get("schema") != SCHEMA:
             raise ValueError(f"expected the schema {SCHEMA}, found {values.get('schema')!r}")
+        plain = {name: value for name, value in values.items() if name != "schema"}
         return cls(
-            model=Model(**values["model"]),
-            versions=values["versions"],
-            settings=values["settings"],
-            reading=values["reading"],
-            rows=[Row(**row) for row in values["rows"]],
-            special=values["special"],
-            texts=[Text(**text) for text in values["texts"]],
-            statistics={name: Statistic(**table) for name, table in values["statistics"].items()},
-            findings=[_finding(finding) for finding in values["findings"]],
-            deviation=math.nan if values["deviation"] is None else values["deviation"],
-            seconds=values["seconds"],
+            **plain
+            | {
+                "model": Model(**values["model"]),
+                "parts": [_part(part) for part in values["parts"]],
+                "examples": [Example(**_tuple(example, "grid")) for example in values["examples"]],
+                "massive": [Massive(**each) for each in values["massive"]],
+                "findings": [Finding(**_tuple(finding, "interval")) for finding in values["findings"]],
+                "deviation": math.nan if values["deviation"] is None else values["deviation"],
+            }
         )
 
 
-def _finding(values: dict[str, Any]) -> Finding:
-    """The finding of JSON values, whose interval is a list there."""
-    interval = values["interval"]
-    return Finding(**values | {"interval": None if interval is None else tuple(interval)})
+def _part(values: dict[str, Any]) -> Part:
+    return Part(
+        **values
+        | {
+            "rows": [Row(**row) for row in values["rows"]],
+            "statistics": {name: Statistic(**table) for name, table in values["statistics"].items()},
+            "areas": Areas(**values["areas"]),
+            "pairs": [Pair(**pair) for pair in values["pairs"]],
+            "cards": None if values["cards"] is None else Cards(**values["cards"]),
+        }
+    )
+
+
+def _tuple(values: dict[str, Any], name: str) -> dict[str, Any]:
+    """The values with a list made the tuple that it was."""
+    return values | {name: None if values[name] is None else tuple(values[name])}
 
 
 def to_table(array: Array) -> Table:

@@ -1,44 +1,93 @@
 """Findings in plain words, each with its number, interval, texts, rule, meaning and a line of code."""
 
 import math
-from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from . import words
-from .data import Array, Finding, Scan, to_array
+from .data import Finding, Part, Scan, to_array
 from .intervals import interval
-from .reading import even_distance, even_share, seen_by
+from .reading import even_distance
 from .tables import depth, head_name, longest_run, place, spread, table
 from .tokens import name
+from .whereabouts import LAST, SHARE, TIMES_EVEN
 
 SINK = 0.3
 BAND = 0.75
 SHORTEST = math.ceil(2 / SINK)  # the sink rate leaves out texts with fewer tokens
+ALIKE = 0.9
+MOST = 5
+NAMES = {
+    "first": "the first token",
+    "other sinks": "other sinks",
+    "image": "the image",
+    "system": "the system's message",
+    "user": "the user's messages",
+    "assistant": "the assistant's messages",
+    "last 16": f"the last {LAST} tokens up to the query",
+    "rest": "all others",
+    "sink logit": "no token at all",
+}
 
 
-def find(scan: Scan) -> list[Finding]:
-    """All findings of a scan, the most telling first."""
-    return [finding for finding in (sink(scan), sharpness(scan), reach(scan), other_token(scan)) if finding]
+@dataclass(frozen=True)
+class Seen:
+    """What findings about a part need beside its tables.
+
+    `firsts` is the first token of each text, `sinks` the tokens after it that are sinks in the examples, most frequent first;
+    `area_std` is over texts, by area, and `image_tokens` the share of image tokens among all. `where` is what a line of code
+    passes on to mean this part. `alike` of `pairs` pairs of heads are more alike than `ALIKE`; `pair_std` is that of the
+    most similar pair, over texts.
+    """
+
+    firsts: list[str]
+    sinks: list[str]
+    area_std: dict[str, float]
+    image_tokens: float
+    where: str
+    pairs: int
+    alike: int
+    pair_std: float
 
 
-def sink(scan: Scan) -> Finding:
+def find(scan: Scan, seen: Sequence[Seen]) -> list[Finding]:
+    """The findings of a scan, the most telling first: of the part that writes the output, then of each other part."""
+    found = []
+    for index, one in enumerate(seen):
+        main = index == 0
+        told = [
+            sink(scan, index, one),
+            image(scan, index, one) if main else None,
+            goes(scan, index, one),
+            sharpness(scan, index, one),
+            reach(scan, index, one) if main else None,
+            redundancy(scan, index, one) if main else None,
+        ]
+        found += [finding for finding in told if finding][:MOST]
+    return found
+
+
+def sink(scan: Scan, index: int, seen: Seen) -> Finding:
     """The heads and layers that leave more than `SINK` of their attention on the first token."""
-    mass, std = table(scan, "sink_mass")
+    part = scan.parts[index]
+    mass, std = table(part, "sink_mass")
     by_layer = np.nanmean(mass, axis=1)
     rows = longest_run(by_layer > max(SINK, BAND * by_layer.max()))
-    first = words.first_tokens([text.tokens[0] for text in scan.texts])
+    first = words.first_tokens(seen.firsts, _unit(scan, index), hidden=_hidden(scan, seen.firsts))
     over, heads = int((mass > SINK).sum()), int(np.isfinite(mass).sum())
     if rows:
-        told = words.layers([scan.rows[row].layer for row in rows], depth(scan))
+        told = words.layers([part.rows[row].layer for row in rows], depth(part))
         inside = mass[rows]
         statement = f"{first} takes {spread(by_layer[rows])} of all attention in {told}"
         wide = int((by_layer > SINK).sum())
         statement += f", and more than {SINK} in {wide} of {len(by_layer)}." if wide > len(rows) else "."
         rest = np.delete(by_layer, rows)
+        resting = float(np.mean(mass[mass > SINK])) if over else 0.0
         detail = (
             f"{words.heads_count(int((inside > SINK).sum()), int(np.isfinite(inside).sum()))} there put more "
-            f"than {SINK} on it ({over} of {heads} in the whole model)."
+            f"than {SINK} on it ({over} of {heads} in {_whole(scan, index)}, mean {resting:.2f})."
         )
         detail += f" In the other layers it takes {spread(rest)}." if rest.size else ""
         quantity, number, stds = "mean mass in these layers", np.nanmean(inside), std[rows]
@@ -46,110 +95,138 @@ def sink(scan: Scan) -> Finding:
         top = int(by_layer.argmax())
         statement = (
             f"no layer leaves more than {SINK} of its attention on the first token: {first} takes "
-            f"{spread(by_layer)}, most in {words.layers([scan.rows[top].layer], depth(scan))}."
+            f"{spread(by_layer)}, most in {words.layers([part.rows[top].layer], depth(part))}."
         )
         detail = f"{words.heads_count(over, heads)} by themselves put more than {SINK} on it."
         quantity, number, stds = "mean mass over all heads", np.nanmean(mass), std
+    texts = part.statistics["sink_mass"].texts
     return Finding(
         key="sink",
-        title="A sink on the first token" if rows else "No sink on the first token",
-        sentence=words.sentence(words.opening(len(scan.texts)) + statement),
-        detail=f"{detail} {_sink_rate(scan)}",
+        part=index,
+        title=("A sink on the first token" if rows else "No sink on the first token") + _of(scan, index),
+        sentence=_sentence(scan, index, statement),
+        detail=f"{detail} {_sink_rate(part, _unit(scan, index))}",
         quantity=quantity,
         number=float(number),
-        interval=interval(float(number), stds, len(scan.texts)),
-        texts=len(scan.texts),
+        interval=interval(float(number), stds, texts),
+        texts=len(part.lengths),
         rule=f"longest run of layers that put more than {SINK} on the first token, and at least {BAND} times "
-        "as much as the strongest layer; means over heads, queries and texts",
-        meaning=_sink_meaning(scan, bool(rows)),
-        code="with lens.edit(Redistribute(take_from='first', give_to='rest', move=0.6)): model(**x)"
+        f"as much as the strongest layer; means over heads, queries and {_unit(scan, index)}s",
+        meaning=_sink_meaning(scan, seen, bool(rows)),
+        code=f"with lens.edit(regard.Redistribute(take_from='first', give_to='rest', move=0.6{seen.where})): model(**x)"
         if rows
-        else "lens.measure(x, [SinkMass()])['sink_mass'].mean  # [layer, head]",
+        else f"lens.measure(x, [regard.SinkMass()]{seen.where})['sink_mass'].mean  # [layer, head]",
     )
 
 
-def _sink_rate(scan: Scan) -> str:
+def _sink_rate(part: Part, unit: str) -> str:
     """The sink rate with what it depends on: epsilon, mean mass and lengths."""
-    rate, mass = table(scan, "sink_rate")[0], table(scan, "sink_mass")[0]
-    lengths = [len(text.tokens) for text in scan.texts]
-    told = f"mean mass {np.nanmean(mass):.2f}, texts of {words.between(min(lengths), max(lengths), 0)} tokens."
+    rate, mass = table(part, "sink_rate")[0], table(part, "sink_mass")[0]
+    told = f"mean mass {np.nanmean(mass):.2f}, {words.between(min(part.lengths), max(part.lengths), 0)} tokens each."
     if not np.isfinite(rate).any():
-        return f"No sink rate: every text has fewer than {SHORTEST} tokens, {told}"
-    return f"Sink rate at ε = {SINK}: {np.nanmean(rate):.2f} of all heads and texts, {told}"
+        return f"No sink rate: nothing here has {SHORTEST} tokens or more, {told}"
+    return f"Sink rate at ε = {SINK}: {np.nanmean(rate):.2f} of all heads and {unit}s, {told}"
 
 
-def _sink_meaning(scan: Scan, found: bool) -> str:
+def _sink_meaning(scan: Scan, seen: Seen, found: bool) -> str:
     """What the sink finding means for a reader."""
     if not found:
         return "Heads do not rest on the first token here; what receives most after it may take its place."
-    made = all(text.tokens[0] in scan.special for text in scan.texts)
-    origin = "The tokenizer puts this token there" if made else "It is a word that happens to stand first"
+    made = all(token in scan.special for token in seen.firsts)
+    if made:
+        origin = "The tokenizer puts this token there"
+    elif any(token in ("class token", "patch 0") for token in seen.firsts):
+        origin = "It stands before the patches" if seen.firsts[0] == "class token" else "It is a patch of the image"
+    else:
+        origin = "It is a word that happens to stand first"
     return (
         f"{origin}, and these heads leave much of their attention on it. Such a sink is usually read as a "
         "resting place for heads that find nothing to fetch: a large weight here is not importance."
     )
 
 
-def other_token(scan: Scan) -> Finding | None:
-    """The token after the first that receives most attention, and in how many texts it is the same one."""
-    tops = [top for top in (_top_token(scan, text) for text in range(len(scan.texts))) if top]
-    if not tops:
-        return None
-    token, won = Counter(token for token, _, _ in tops).most_common(1)[0]
-    leads = 2 * won > len(tops)
-    counted = [(share, times) for each, share, times in tops if each == token or not leads]
-    shares, times = np.array([share for share, _ in counted]), np.mean([times for _, times in counted])
-    whose = "all attention" if scan.reading == "both" else "the attention of the tokens that see it"
-    amount = f"{shares.mean():.2g} of {whose}, {times:.1f} times the average of these tokens"
-    if leads:
-        where = "" if len(tops) == 1 else f" in {won} of {len(tops)} texts"
-        statement = f"after the first token, {name(token)} receives most{where}: {amount}."
-    else:
-        some = ", ".join(dict.fromkeys(name(token) for token, _, _ in tops[:4]))
-        statement = "after the first token no one token leads: the strongest of each text "
-        statement += f"({some}, ...) receives {amount}."
-    fair = "" if scan.reading == "both" else ", against even attention and without the last quarter of the text"
+def goes(scan: Scan, index: int, seen: Seen) -> Finding:
+    """The areas that attention goes to, over all layers, and how they change with depth."""
+    part = scan.parts[index]
+    shares = to_array(part.areas.shares)
+    names = part.areas.names
+    mean = shares.mean(0)
+    order = [at for at in np.argsort(-mean, kind="stable") if mean[at] >= 0.005]
+    told = [f"{_area(scan, names[at], seen)} {mean[at]:.2f}" for at in order]
+    third = max(1, len(shares) // 3)
+    early, late = shares[:third].mean(0), shares[-third:].mean(0)
+    most = int(np.abs(late - early).argmax())
+    moved = f"What changes most with depth is the share of {NAMES[names[most]]}: {early[most]:.2f} in the first "
+    moved += f"{_layers(third)}, {late[most]:.2f} in the last."
+    if abs(late[most] - early[most]) < 0.01:
+        moved = "It is much the same from the first layers to the last."
+    top = int(order[0])
+    texts = part.statistics["sink_mass"].texts
     return Finding(
-        key="other_token",
-        title="What receives most after the first token",
-        sentence=words.sentence(words.opening(len(scan.texts)) + statement),
-        detail="" if len({token for token, _, _ in tops}) == 1 else _leaders(tops),
-        quantity=f"attention received by {name(token) if leads else 'the strongest token'}",
-        number=float(shares.mean()),
-        interval=interval(float(shares.mean()), shares.std(ddof=1), len(shares)) if len(shares) > 1 else None,
-        texts=len(shares),
-        rule=f"mean over layers, heads and the queries that see the token; the strongest in its text{fair}",
-        meaning="Where it is a separator or a full stop, it is often one more resting place. Attention "
-        "received says where heads look, not what the output depends on.",
-        code="lens.measure(x, [Received()])['received'].examples[0].mean((0, 1))  # of the first text",
+        key="areas",
+        part=index,
+        title="Where attention goes" + _of(scan, index),
+        sentence=_sentence(scan, index, f"of all attention, {words.listed(told)}."),
+        detail=moved,
+        quantity=f"share of {NAMES[names[top]]}",
+        number=float(mean[top]),
+        interval=interval(float(mean[top]), seen.area_std[names[top]], texts),
+        texts=len(part.lengths),
+        rule=f"mean over layers, heads, queries and {_unit(scan, index)}s; each key counts once, for the first that fits of "
+        f"first, other sinks (more than {SHARE} of a layer's attention and {TIMES_EVEN:.0f} times an even share), image, roles, "
+        f"last {LAST}, rest",
+        meaning="What goes to sinks is spent on resting places; what is left shows how far a token looks for its context.",
+        code=f"lens.measure(x, [regard.Mass('rest')]{seen.where})['mass[rest]'].mean  # all but the first token",
     )
 
 
-def _leaders(tops: list[tuple[str, float, float]]) -> str:
-    """How many different tokens lead."""
-    return f"{len({token for token, _, _ in tops})} different tokens lead in {len(tops)} texts."
+def _area(scan: Scan, area: str, seen: Seen) -> str:
+    """An area in words that lead to its number."""
+    named = [name(token) for token in seen.sinks[:3] if not _hidden(scan, [token])]
+    which = f" ({', '.join(named)})" if area == "other sinks" and named else ""
+    verb = "get" if area in ("other sinks", "rest", "last 16") or area.endswith(("user", "assistant")) else "gets"
+    return f"{NAMES[area]}{which} {verb}"
 
 
-def _top_token(scan: Scan, index: int) -> tuple[str, float, float] | None:
-    """The token after the first that receives most in a text, its share, and its multiple of the average.
+def _layers(count: int) -> str:
+    return "layer" if count == 1 else f"{count} layers"
 
-    Tokens are compared by their share over an even one: in a causal model few queries see the late ones.
-    """
-    tokens, length = scan.texts[index].tokens, len(scan.texts[index].tokens)
-    received: Array = to_array(scan.texts[index].received).mean(axis=0)
-    fair = scan.reading == "both" or seen_by("back", length) >= length / 4
-    candidates = np.flatnonzero((np.arange(length) > 0) & np.isfinite(received) & fair)
-    if not candidates.size:
+
+def image(scan: Scan, index: int, seen: Seen) -> Finding | None:
+    """How much goes to the image, against its share of the tokens."""
+    part = scan.parts[index]
+    if "image" not in part.areas.names or scan.unit == "image":
         return None
-    excess = (received / even_share(scan.reading, length))[candidates]
-    best = int(candidates[excess.argmax()])
-    return tokens[best], float(received[best]), float(excess.max() / excess.mean())
+    at = part.areas.names.index("image")
+    shares = to_array(part.areas.shares)[:, at]
+    top = int(shares.argmax())
+    statement = (
+        f"the image gets {shares.mean():.2f} of the attention, with {seen.image_tokens:.2f} of the tokens; "
+        f"most in {words.layers([part.rows[top].layer], depth(part))}, {shares[top]:.2f}."
+    )
+    texts = part.statistics["sink_mass"].texts
+    return Finding(
+        key="image",
+        part=index,
+        title="How much goes to the image",
+        sentence=_sentence(scan, index, statement),
+        detail=f"Layer by layer it is {spread(shares)}.",
+        quantity="share of the image, mean over layers",
+        number=float(shares.mean()),
+        interval=interval(float(shares.mean()), seen.area_std["image"], texts),
+        texts=len(part.lengths),
+        rule="attention to image tokens that are no sinks, mean over layers, heads, queries and texts",
+        meaning="Text that gets most of the attention can outweigh what is in the image; whether it does shows in the "
+        "output, not here.",
+        code="lens.measure(x, [regard.Mass('image')])['mass[image]'].mean  # [layer, head]",
+    )
 
 
-def sharpness(scan: Scan) -> Finding:
+def sharpness(scan: Scan, index: int, seen: Seen) -> Finding:
     """The heads with the lowest and the highest entropy."""
-    entropy, std = table(scan, "entropy")
-    mass, _ = table(scan, "sink_mass")
+    part = scan.parts[index]
+    entropy, std = table(part, "entropy")
+    mass, _ = table(part, "sink_mass")
     low, high = place(entropy, np.nanargmin(entropy)), place(entropy, np.nanargmax(entropy))
     share = mass[low]
     resting = (
@@ -159,33 +236,40 @@ def sharpness(scan: Scan) -> Finding:
     )
     return Finding(
         key="sharpness",
-        title="The sharpest and the flattest head",
-        sentence=words.sentence(
-            f"{words.opening(len(scan.texts))}the sharpest head, {head_name(scan, low)}, looks at about "
-            f"{words.tokens(math.exp(entropy[low]))} at a time; the flattest, {head_name(scan, high)}, at "
-            f"about {words.tokens(math.exp(entropy[high]))}."
+        part=index,
+        title="The sharpest and the flattest head" + _of(scan, index),
+        sentence=_sentence(
+            scan,
+            index,
+            f"the sharpest head, {head_name(part, low)}, looks at about "
+            f"{words.tokens(math.exp(entropy[low]))} at a time; the flattest, {head_name(part, high)}, at "
+            f"about {words.tokens(math.exp(entropy[high]))}.",
         ),
         detail=f"{resting} Entropy {entropy[low]:.2g} against {entropy[high]:.2g} nats; mean over all heads "
         f"{np.nanmean(entropy):.2g}.",
         quantity="entropy of the sharpest head, in nats",
         number=float(entropy[low]),
-        interval=interval(float(entropy[low]), std[low], len(scan.texts)),
-        texts=len(scan.texts),
-        rule="entropy of each query's attention, mean over queries and texts; e to that power is the number of tokens",
+        interval=interval(float(entropy[low]), std[low], part.statistics["entropy"].texts),
+        texts=len(part.lengths),
+        rule=f"entropy of each query's attention, mean over queries and {_unit(scan, index)}s; e to "
+        "that power is the number of tokens",
         meaning="A sharp head looks at one or a few tokens per query, a flat one averages over many. Neither "
         "says how much the head matters.",
-        code=f"lens.weights(x, layer={scan.rows[low[0]].layer}, heads=[{low[1]}])  # its exact rows",
+        code=f"lens.weights(x, layer={part.rows[low[0]].layer}, heads=[{low[1]}]{seen.where})  # its exact rows",
     )
 
 
-def reach(scan: Scan) -> Finding:
-    """The heads that look nearest and farthest."""
-    distance, std = table(scan, "distance")
-    mass, _ = table(scan, "sink_mass")
+def reach(scan: Scan, index: int, seen: Seen) -> Finding | None:
+    """The heads that look nearest and farthest; None for images, whose patches stand in no line."""
+    part = scan.parts[index]
+    if scan.unit == "image" or not np.isfinite(table(part, "distance")[0]).any():
+        return None
+    distance, std = table(part, "distance")
+    mass, _ = table(part, "sink_mass")
     near, far = place(distance, np.nanargmin(distance)), place(distance, np.nanargmax(distance))
     heads, detail, rule = int(np.isfinite(distance).sum()), "", ""
-    if scan.reading != "other":
-        even = float(np.mean([even_distance(scan.reading, len(text.tokens)) for text in scan.texts]))
+    if part.reading != "other":
+        even = float(np.mean([even_distance(part.reading, length) for length in part.lengths]))
         local = int((distance < even / 2).sum())
         verb = "is" if local == 1 else "are"
         detail = f"{words.heads_count(local, heads)} {verb} local. "
@@ -195,18 +279,81 @@ def reach(scan: Scan) -> Finding:
     detail += ", which counts as distance here." if mass[far] > SINK else "."
     return Finding(
         key="reach",
-        title="Local and far heads",
-        sentence=words.sentence(
-            f"{words.opening(len(scan.texts))}the most local head, {head_name(scan, near)}, looks "
-            f"{words.tokens(distance[near])} away on average; the farthest, {head_name(scan, far)}, "
-            f"{words.tokens(distance[far])}."
+        part=index,
+        title="Local and far heads" + _of(scan, index),
+        sentence=_sentence(
+            scan,
+            index,
+            f"the most local head, {head_name(part, near)}, looks "
+            f"{words.tokens(distance[near])} away on average; the farthest, {head_name(part, far)}, "
+            f"{words.tokens(distance[far])}.",
         ),
         detail=detail,
         quantity="distance of the most local head, in tokens",
         number=float(distance[near]),
-        interval=interval(float(distance[near]), std[near], len(scan.texts)),
-        texts=len(scan.texts),
+        interval=interval(float(distance[near]), std[near], part.statistics["distance"].texts),
+        texts=len(part.lengths),
         rule=f"distance between query and key, weighted by attention, mean over queries and texts{rule}",
         meaning="Local heads carry word order; a far head links distant words or rests on a sink.",
-        code=f"with lens.edit(ZeroHeads([({scan.rows[near[0]].layer}, {near[1]})])): model(**x)",
+        code=f"with lens.edit(regard.ZeroHeads([({part.rows[near[0]].layer}, {near[1]})])): model(**x)",
     )
+
+
+def redundancy(scan: Scan, index: int, seen: Seen) -> Finding | None:
+    """The heads of a layer that do the same; None for layers of one head."""
+    part = scan.parts[index]
+    if not part.pairs:
+        return None
+    top = part.pairs[0]
+    mean = np.nanmean(to_array(part.spread["similarity"]))
+    share = seen.alike / seen.pairs
+    return Finding(
+        key="redundancy",
+        part=index,
+        title="Heads that do the same" + _of(scan, index),
+        sentence=_sentence(
+            scan,
+            index,
+            f"{seen.alike} of {seen.pairs} pairs of heads in a layer are more alike than {ALIKE} ({share:.0%}); most alike are "
+            f"L{top.layer}H{top.a} and {words.head(top.layer, top.b)}, {top.similarity:.2f}.",
+        ),
+        detail=f"The mean over all pairs is {mean:.2f}, where 0 is unrelated and 1 the same.",
+        quantity="similarity of the most similar pair",
+        number=top.similarity,
+        interval=_within(interval(top.similarity, seen.pair_std, part.statistics["entropy"].texts)),
+        texts=len(part.lengths),
+        rule="cosine between the maps of two heads of a layer, each after subtracting even attention, in each text; mean over "
+        f"{_unit(scan, index)}s",
+        meaning="Heads that look at the same places may still fetch different things; two that are alike are the first "
+        "candidates to try without.",
+        code=f"with lens.edit(regard.ZeroHeads([({top.layer}, {top.b})])): model(**x)",
+    )
+
+
+def _within(interval: tuple[float, float] | None) -> tuple[float, float] | None:
+    """An interval of a cosine, which is never above 1."""
+    return None if interval is None else (interval[0], min(interval[1], 1.0))
+
+
+def _hidden(scan: Scan, tokens: Sequence[str]) -> bool:
+    """Whether these tokens are not to be named: in a redacted scan, all but the special ones."""
+    known = {*scan.special, "class token", "patch 0"}
+    return scan.redacted and not set(tokens) <= known
+
+
+def _sentence(scan: Scan, index: int, statement: str) -> str:
+    where = "" if index == 0 else f"in {scan.parts[index].title}, "
+    return words.sentence(words.opening(len(scan.parts[index].lengths), _unit(scan, index)) + where + statement)
+
+
+def _unit(scan: Scan, index: int) -> str:
+    """What a part was measured on, one by one."""
+    return "image" if scan.parts[index].name == "vision" else scan.unit
+
+
+def _of(scan: Scan, index: int) -> str:
+    return "" if index == 0 else f": {scan.parts[index].title}"
+
+
+def _whole(scan: Scan, index: int) -> str:
+    return "the whole model" if len(scan.parts) == 1 else scan.parts[index].title

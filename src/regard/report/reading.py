@@ -22,19 +22,6 @@ def seen_by(way: Reading, tokens: int) -> Array:
     return np.arange(tokens, 0, -1.0) if way == "back" else np.full(tokens, float(tokens))
 
 
-def even_share(way: Reading, tokens: int) -> Array:
-    """What each token would receive if every query spread its attention evenly, [token]."""
-    if way == "both":
-        return np.full(tokens, 1.0 / tokens)
-    shares = 1.0 / np.arange(1, tokens + 1)
-    return shares[::-1].cumsum()[::-1] / np.arange(tokens, 0, -1)
-
-
 def even_distance(way: Reading, tokens: int) -> float:
     """The mean distance, in tokens, of attention spread evenly."""
     return (tokens**2 - 1) / (3 * tokens) if way == "both" else (tokens - 1) / 4
-
-
-def even_entropy(way: Reading, tokens: int) -> float:
-    """The mean entropy, in nats, of attention spread evenly."""
-    return float(np.log(tokens) if way == "both" else np.log(np.arange(1, tokens + 1)).mean())

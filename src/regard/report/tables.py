@@ -1,9 +1,9 @@
-"""Reading the [layer, head] tables of a scan."""
+"""Reading the [layer, head] tables of a part of a scan."""
 
 import numpy as np
 
 from . import words
-from .data import Array, Scan, to_array
+from .data import Array, Part, to_array
 
 
 def longest_run(flags: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]") -> list[int]:
@@ -16,9 +16,9 @@ def longest_run(flags: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]") -> lis
     return best
 
 
-def table(scan: Scan, statistic: str) -> tuple[Array, Array]:
+def table(part: Part, statistic: str) -> tuple[Array, Array]:
     """Mean and standard deviation of a statistic, [layer, head] each."""
-    table = scan.statistics[statistic]
+    table = part.statistics[statistic]
     return to_array(table.mean), to_array(table.std)
 
 
@@ -28,14 +28,14 @@ def place(table: Array, flat: np.intp) -> tuple[int, int]:
     return int(row), int(head)
 
 
-def head_name(scan: Scan, place: tuple[int, int]) -> str:
+def head_name(part: Part, place: tuple[int, int]) -> str:
     """A head in words."""
-    return words.head(scan.rows[place[0]].layer, place[1])
+    return words.head(part.rows[place[0]].layer, place[1])
 
 
-def depth(scan: Scan) -> int:
-    """How many layers the model has, as far as its attention sites tell."""
-    return max(row.layer for row in scan.rows) + 1
+def depth(part: Part) -> int:
+    """How many layers the part has, as far as its attention sites tell."""
+    return max(row.layer for row in part.rows) + 1
 
 
 def spread(values: Array) -> str:

@@ -45,28 +45,37 @@ def heads_count(count: int, total: int) -> str:
     return f"{count} of {total} head{'' if total == 1 else 's'}"
 
 
-def scope(texts: int) -> str:
+def scope(texts: int, unit: str = "text") -> str:
     """How far a finding reaches."""
     if texts >= FEWEST:
-        return f"{texts} texts"
-    return f"{texts} text{'' if texts == 1 else 's'} only"
+        return f"{texts} {unit}s"
+    return f"{texts} {unit}{'' if texts == 1 else 's'} only"
 
 
-def opening(texts: int) -> str:
+def opening(texts: int, unit: str = "text") -> str:
     """How a sentence starts: with few texts it is about these texts alone."""
     if texts >= FEWEST:
         return ""
-    return "In this one text, " if texts == 1 else f"In these {texts} texts, "
+    return f"In this one {unit}, " if texts == 1 else f"In these {texts} {unit}s, "
 
 
-def first_tokens(firsts: list[str]) -> str:
-    """Which token stands first, in words."""
+def first_tokens(firsts: list[str], unit: str = "text", hidden: bool = False) -> str:
+    """Which token stands first, in words; with `hidden`, how many different ones do."""
     counted = Counter(firsts).most_common()
+    if len(counted) == 1 and hidden:
+        return f"the first token of {f'the {unit}' if len(firsts) == 1 else f'every {unit}'}"
     if len(counted) == 1:
-        return f"{name(firsts[0])}, the first token of {'the text' if len(firsts) == 1 else 'every text'},"
+        return f"{name(firsts[0])}, the first token of {f'the {unit}' if len(firsts) == 1 else f'every {unit}'},"
+    if hidden:
+        return f"the first token ({len(counted)} different ones in {len(firsts)} {unit}s)"
     shown = ", ".join(name(token) for token, _ in counted[:3])
     more = ", ..." if len(counted) > 3 else ""
-    return f"the first token ({len(counted)} different ones in {len(firsts)} texts: {shown}{more})"
+    return f"the first token ({len(counted)} different ones in {len(firsts)} {unit}s: {shown}{more})"
+
+
+def listed(members: list[str]) -> str:
+    """Members with commas, and an "and" before the last."""
+    return members[0] if len(members) == 1 else f"{', '.join(members[:-1])} and {members[-1]}"
 
 
 def sentence(text: str) -> str:

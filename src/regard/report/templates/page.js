@@ -1,16 +1,32 @@
-// Colours the tokens for another layer, and tells each one's number; the page reads without it.
-for (const section of document.querySelectorAll(".texts")) {
-  const series = JSON.parse(section.querySelector(".series").textContent);
-  const texts = [...section.querySelectorAll(".text")].map(text => [...text.querySelectorAll(".t")]);
-  const choice = section.querySelector(".layer");
-  const paint = () => texts.forEach((tokens, i) => {
-    const values = series[i][choice.value];
-    const top = values.slice(1).reduce((a, b) => Math.max(a, b ?? 0), 1e-9);
-    tokens.forEach((token, j) => {
-      token.style.setProperty("--a", Math.min(1, (values[j] ?? 0) / top));
-      token.title = values[j] === null ? "no token sees it" : `receives ${values[j]}`;
-    });
-  });
-  choice.addEventListener("change", paint);
-  paint();
+// Brings the blocks to life.
+for (const block of document.querySelectorAll("[data-kind]")) {
+  views.push({ block, draw: kinds[block.dataset.kind](block, DATA.blocks[block.dataset.block]) });
 }
+
+const switches = document.querySelectorAll(".without input");
+for (const box of switches) {
+  box.checked = false;
+  box.addEventListener("change", () => {
+    state.without = box.checked;
+    for (const other of switches) other.checked = box.checked;
+    if (drawer.open) openCard();
+    else redraw();
+  });
+}
+
+for (const button of document.querySelectorAll("button[data-copy]")) {
+  button.addEventListener("click", () => copy(button.dataset.copy, button));
+}
+
+// A link to the head whose card was just closed changes no address in a notebook's frame, so links do not rely on it.
+document.addEventListener("click", event => {
+  const address = event.target.closest?.("a[href^='#']")?.getAttribute("href");
+  if (address) { event.preventDefault(); go(address); }
+});
+document.addEventListener("keydown", event => { if (event.key === "Escape") { hideTip(); closeCard(); } });
+addEventListener("hashchange", follow);
+
+let width = innerWidth;
+addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; redraw(); } });
+redraw();
+openCard();

@@ -1,0 +1,95 @@
+"""`regard doctor`: can this model be measured and edited exactly."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from . import _load, _say
+
+if TYPE_CHECKING:
+    from ..lens import Lens
+
+
+def doctor(
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="[MODEL]", help="Local folder or hub name; without it, a small demo model."),
+    ] = None,
+    known: Annotated[
+        bool, typer.Option("--known", help="Measure what papers report of this model, beside what they report.")
+    ] = False,
+    json_out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the findings, too.")] = None,
+    dtype: Annotated[_load.Dtype, typer.Option(help="Precision to load the model in.")] = _load.Dtype.auto,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...", show_default="cuda if there is one")] = None,
+    device_map: Annotated[
+        str | None, typer.Option(metavar="MAP", help="auto, balanced, ...: spread the model over devices.")
+    ] = None,
+    adapter: Annotated[
+        str | None, typer.Option(metavar="ADAPTER", help="A PEFT adapter: local folder or hub name.")
+    ] = None,
+    load_in_4bit: Annotated[bool, typer.Option("--load-in-4bit", help="Quantise the weights while loading.")] = False,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Let the model's own code run.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but failures.")] = False,
+) -> None:
+    """Check that this model can be measured and edited exactly; exit code 1 if a check fails."""
+    options = _load.Options(
+        revision, dtype.value, device, device_map, adapter, trust_remote_code, load_in_4bit=load_in_4bit, whole=True
+    )
+    from ..report.files import check_writable, write_atomic
+
+    try:
+        if json_out:
+            check_writable(json_out)
+        with _say.waiting("loading the model", quiet):
+            loaded, processor = _load.load_any(model or _load.demo_model()[1], options)
+            from ..lens import attach
+
+            lens = attach(loaded, processor, check=False)  # the checks say more than the first of them that fails
+        title, table, failed, found = _known(lens, quiet) if known else _checked(lens, quiet)
+        if json_out:
+            write_atomic(json_out, json.dumps(found, ensure_ascii=False, allow_nan=False) + "\n")
+    except (OSError, ValueError, TypeError, MemoryError) as error:
+        _say.fail(error)
+    if not quiet:
+        _say.say(title, "bold")
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            console.width = 160  # sentences are long, and a file has no edge
+        console.print(table)
+    if failed:
+        _say.fail(f"failed: {', '.join(failed)}")
+
+
+Told = tuple[str, Table, list[str], dict[str, Any]]
+"""A title, a table, the names of what failed, and all of it as JSON values."""
+
+
+def _checked(lens: "Lens", quiet: bool) -> Told:
+    from ..doctor import examine, table
+    from ..doctor.examination import CHECKS
+
+    with _say.bar("checking", len(CHECKS), quiet) as progress:
+        found = examine(lens, progress=progress)
+    failed = [finding.name for finding in found.findings if finding.verdict == "failed"]
+    return table.head(found), table.findings(found), failed, found.to_json()
+
+
+def _known(lens: "Lens", quiet: bool) -> Told:
+    from ..doctor import ask, known, table
+
+    facts = known.about(lens.model)
+    if not facts:
+        there = ", ".join(dict.fromkeys(fact.model for fact in known.facts()))
+        raise typer.BadParameter(f"nothing is known of this model; something is of {there}", param_hint="--known")
+    with _say.bar("asking", len(facts), quiet) as progress:
+        answers = ask(lens, facts, progress)
+    failed = [answer.name for answer in answers if answer.verdict == "failed"]
+    models = ", ".join(dict.fromkeys(answer.model for answer in answers))
+    return f"what is known of {models}", table.answers(answers), failed, known.to_json(answers)

@@ -1,0 +1,59 @@
+"""Tokens given step by step behind a cache get what they get in one pass, plain and edited."""
+
+import inspect
+from collections.abc import Mapping
+from contextlib import nullcontext
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...edit import Interpolate
+from ...lens import Lens
+from ..causality import is_causal
+from ..finding import Finding
+from ..inputs import PADDING, tokens_of
+from ..passes import apart, run, tensors, tolerance
+
+NAME = "a cache gives the same"
+
+
+def check(model: nn.Module, lens: Lens, x: Mapping[str, Any]) -> Finding:
+    """Give all but the last tokens, then one, then the others; an edit whose rows depend on themselves only is kept up."""
+    found = tokens_of(x)
+    takes = "past_key_values" in inspect.signature(model.forward).parameters
+    if not takes:
+        return Finding(NAME, "not applicable", None, "this model takes no cache")
+    if found is None or found[0] != "input_ids":
+        return Finding(NAME, "not applicable", None, "these inputs are not tokens alone")
+    if not is_causal(model, x):
+        return Finding(NAME, "not applicable", None, "this model is not causal")
+    ids, worst = found[1], 0.0
+    cut = [0, ids.shape[1] - PADDING, ids.shape[1] - PADDING + 1, ids.shape[1]]
+    edit = Interpolate("identity", 0.5)
+    outputs = {}
+    for what, context in (("plain", nullcontext), ("edited", lambda: lens.edit(edit))):
+        with context():
+            whole = _rows(run(model, {"input_ids": ids}))
+            steps, cache = [], None
+            for start, stop in pairwise(cut):
+                output = run(model, {"input_ids": ids[:, start:stop]}, past_key_values=cache, use_cache=True)
+                cache = getattr(output, "past_key_values", None)
+                if cache is None:
+                    return Finding(NAME, "not applicable", None, "this model returns no cache")
+                steps.append(_rows(output))
+        outputs[what] = whole
+        off = apart([torch.cat(steps, 1)], [whole])
+        worst = max(worst, off)
+        if off > tolerance(model):
+            whose = "the model's own outputs, no lens involved," if what == "plain" else "edited outputs"
+            return Finding(NAME, "failed", off, f"{whose} behind a cache are not those of one pass")
+    if torch.equal(outputs["plain"], outputs["edited"]):
+        return Finding(NAME, "failed", 0.0, f"{edit} does not move the output")
+    return Finding(NAME, "ok", worst, "a prompt, one token, and two at once give what one pass gives, plain and edited")
+
+
+def _rows(output: Any) -> Tensor:
+    """Return the output of each token, [example, token, width]."""
+    return next(one for one in tensors(output) if one.ndim == 3)

@@ -1,0 +1,74 @@
+"""Generating with a cache gives what generating without one gives, plain and edited."""
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...edit import Interpolate
+from ...lens import Lens
+from ..finding import Finding
+from ..passes import apart, tolerance
+
+NAME = "generation needs no cache"
+NEW = 4
+"""Tokens to generate."""
+
+
+def check(model: nn.Module, lens: Lens, x: Mapping[str, Any]) -> Finding:
+    """Generate greedily, with and without a cache, with and without an edit whose rows depend on themselves only."""
+    generates: Any = getattr(model, "can_generate", None)
+    prompt = {name: value for name, value in x.items() if not name.startswith("decoder")}
+    if generates is None or not generates() or not prompt:
+        return Finding(NAME, "not applicable", None, "this model does not generate")
+    edit = Interpolate("identity", 0.5)
+    worst, logits = 0.0, {}
+    for what, context in (("plain", nullcontext), ("edited", lambda: lens.edit(edit))):
+        with context():
+            cached = _generated(model, prompt, cache=True)
+            whole = _generated(model, prompt, cache=False)
+        off = _apart(cached, whole)
+        worst, logits[what] = max(worst, off), list(whole[0])
+        if off > tolerance(model):
+            said = f"{what} logits with a cache are not those that recomputing everything gives"
+            return Finding(NAME, "failed", off, said)
+    if apart(logits["edited"], logits["plain"]) == 0:
+        return Finding(NAME, "failed", 0.0, f"{edit} does not move the logits: edits do not reach this generation")
+    return Finding(NAME, "ok", worst, f"{NEW} greedy tokens are alike with a cache and without one, plain and edited")
+
+
+Generated = tuple[tuple[Tensor, ...], Tensor]
+"""The logits of each step, [example, token], and the tokens that were chosen, [example, step]."""
+
+
+def _generated(model: Any, prompt: Mapping[str, Any], cache: bool) -> Generated:
+    ids = prompt.get("input_ids")
+    mask = {"attention_mask": torch.ones_like(ids)} if isinstance(ids, Tensor) else {}
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        done = model.generate(
+            **{**mask, **prompt},
+            max_new_tokens=NEW,
+            min_new_tokens=NEW,
+            do_sample=False,
+            num_beams=1,
+            pad_token_id=0,
+            use_cache=cache,
+            return_dict_in_generate=True,
+            output_logits=True,
+        )
+    return tuple(done.logits), done.sequences[:, -NEW:]
+
+
+def _apart(cached: Generated, whole: Generated) -> float:
+    """Return the largest difference of the logits of steps that came after the same tokens."""
+    worst = 0.0
+    same = torch.ones(len(whole[1]), dtype=torch.bool, device=whole[1].device)
+    for step, (a, b) in enumerate(zip(cached[0], whole[0], strict=True)):
+        if not bool(same.any()):
+            break
+        worst = max(worst, apart([a[same]], [b[same]]))
+        same &= cached[1][:, step] == whole[1][:, step]  # near ties may be decided by rounding
+    return worst

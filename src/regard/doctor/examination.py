@@ -1,0 +1,106 @@
+"""All checks on one model."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pkgutil import iter_modules
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core.call import Call
+from ..lens import Lens
+from . import checks
+from .finding import Examination, Finding, Sites
+from .inputs import short_inputs
+from .passes import watch
+
+Check = Callable[[nn.Module, Lens, Mapping[str, Any]], Finding]
+CHECKS = sorted(module.name for module in iter_modules(checks.__path__) if not module.name.startswith("_"))
+"""The checks: modules of `checks`, each with a `NAME` and a function `check(model, lens, x)`."""
+
+
+def examine(
+    lens: Lens, x: Mapping[str, Any] | None = None, progress: Callable[[int], None] | None = None
+) -> Examination:
+    """Check, on the model of a lens, that what is measured and edited is what the model computes.
+
+    `x` are inputs for the model, an example per row and without padding; by default a few short ones are made up. `progress`
+    is told how many checks are done. A check that raises has failed. Raises ValueError where no inputs are known.
+    """
+    begun = time.perf_counter()
+    model = lens.model
+    findings, sites = [], []
+    with _evaluating(model):
+        x = short_inputs(lens) if x is None else dict(x)
+        try:
+            sites = _sites(model, x)
+        except ValueError as error:
+            findings.append(Finding("attention is heard", "failed", None, _first_line(error)))
+        for done, name in enumerate(CHECKS, 1):
+            findings.append(_checked(name, model, lens, x))
+            if progress is not None:
+                progress(done)
+    first = next(iter(model.parameters()), torch.zeros(()))
+    return Examination(
+        type(model).__name__,
+        str(first.dtype).removeprefix("torch."),
+        str(first.device),
+        sites,
+        findings,
+        lens.notes,
+        {package: _version(package) for package in ("regard", "torch", "transformers")},
+        time.perf_counter() - begun,
+    )
+
+
+def _checked(name: str, model: nn.Module, lens: Lens, x: Mapping[str, Any]) -> Finding:
+    module = import_module(f"{checks.__name__}.{name}")
+    check: Check = module.check
+    try:
+        return check(model, lens, x)
+    except Exception as error:  # whatever breaks here breaks for the user, too
+        return Finding(module.NAME, "failed", None, f"{type(error).__name__}: {_first_line(error)}")
+
+
+def _sites(model: nn.Module, x: Mapping[str, Any]) -> list[Sites]:
+    seen: Counter[tuple[str, str, str]] = Counter()
+    known = set()
+
+    def see(call: Call) -> Tensor | None:
+        if call.site not in known:
+            known.add(call.site)
+            seen[(call.site.part, call.site.role, call.site.tier)] += 1
+        return None
+
+    watch(model, x, see)
+    if not seen:
+        raise ValueError(f"{type(model).__name__} made no call of attention that can be seen")
+    return [Sites(*key, count) for key, count in seen.items()]
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Take the model out of training while it is examined."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,1 @@
+"""How known answers are measured: a module per kind of fact, with a function `measure(lens, fact)`."""

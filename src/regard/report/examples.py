@@ -1,0 +1,244 @@
+"""The few examples that a report shows whole: their tokens, what each receives, norms, and a card for each head."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..lens import Lens
+from ..lens.inputs import Inputs
+from ..segments import Grid
+from . import images
+from .data import Array, Cards, Example, Massive
+from .feed import Feed
+from .parts import Found
+from .whereabouts import FavouriteKeys, PerKey, spaced
+
+MOST = 8  # examples of one part
+CELLS = 200_000  # layer x token, over all examples of a part: what keeps the page small
+BINS = 128
+MASSIVE = 50.0  # times the median magnitude of the layer
+MOST_MASSIVE = 20
+CACHED = 1 << 29  # bytes of residual streams that are held at once
+WIDTH = 4096  # of a residual stream whose model does not tell
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What one example brings: itself, its card, and of each layer what its tokens receive [layer, token] and the sinks.
+
+    `raw` is what `received` was before it was quantised; `sinks` are positions of sinks after the first.
+    """
+
+    example: Example
+    cards: Cards | None
+    massive: list[Massive]
+    raw: Array
+    sinks: list[int]
+    deviation: float
+
+
+def chosen(feed: Feed, layers: int, part: Found) -> list[int]:
+    """Return which examples are shown: from the first on, as many as fit, at least one."""
+    places: list[int] = []
+    cells = 0
+    for place in range(len(feed)):
+        cells += layers * max(feed.facts[place][0], 1)
+        if places and (cells > CELLS or len(places) == MOST):
+            break
+        if part.name != "vision" or feed.sees(place):
+            places.append(place)
+    return places
+
+
+def show(lens: Lens, feed: Feed, place: int, part: Found, index: int, number: int, with_cards: bool) -> Shown:
+    """Measure one example of a part; `index` is the part's place in the scan, `number` the example's."""
+    x = feed.encode([place])
+    carded = with_cards and (part.name != "vision" or "image_grid_thw" not in x)  # windows come one by one
+    found = lens.measure(x, [PerKey(), *([FavouriteKeys()] if carded else [])], part=part.name, role=part.role)
+    per_key = _joined(found["per_key"].values["joined"], x, part)
+    received = per_key[..., 0].nanmean(1).numpy().astype(np.float64)
+    flagged = (per_key[..., 2].nan_to_num() > 0).flatten(0, 1).any(0)
+    tokens, segments, truncated = _tokens(x, part, received.shape[1])
+    example = Example(
+        kind="image" if part.name == "vision" or feed.unit == "image" else "text",
+        part=index,
+        title=f"{feed.unit} {place + 1}",
+        tokens=tokens,
+        segments=segments,
+        truncated=truncated,
+        **_quantised("received", "scale", received),
+        norms=None,
+        norm_scale=None,
+        image=None,
+        grid=None,
+        patches=None,
+    )
+    example = _pictured(example, lens, feed, place, x, part)
+    massive: list[Massive] = []
+    if part.role == "self":
+        norms, massive = _residual(lens, x, part, number, received.shape[1])
+        if norms is not None:
+            example = replace(example, **_quantised("norms", "norm_scale", norms))
+    cards = _cards(found["favourite_keys"].values["first"], x, part, per_key[..., 0], number) if carded else None
+    return Shown(example, cards, massive, received, flagged.nonzero().flatten().tolist(), found.deviation)
+
+
+def _joined(values: Any, x: Inputs, part: Found) -> Tensor:
+    """The values [layer, head, key, entry] of the tokens of one example, and of its first image alone."""
+    assert isinstance(values, Tensor)
+    if part.name == "vision" and "image_grid_thw" in x:
+        return values[:, :, : int(x["image_grid_thw"][0].prod())]
+    if part.name == "vision" and "pixel_values" in x and x["pixel_values"].ndim == 4:
+        return values[:, :, : values.shape[2] // len(x["pixel_values"])]
+    real = _real(x, part)
+    return values if real is None or len(real) != values.shape[2] else values[:, :, real]
+
+
+def _real(x: Inputs, part: Found) -> Tensor | None:
+    """Which of the keys' tokens are not padding."""
+    if part.name == "vision" or not x.valid.shape[1]:
+        return None
+    return x.valid[0]
+
+
+def _tokens(x: Inputs, part: Found, count: int) -> tuple[list[str], list[str], int]:
+    """The keys' tokens, the name of each, and how many were cut."""
+    real = _real(x, part)
+    if real is None:
+        others = count - _patch_count(x, count)
+        names = [*(["class token"] if others else []), *(f"register {n}" for n in range(1, others))]
+        names += [f"patch {n}" for n in range(count - len(names))]
+        return names, ["first", *["special"] * max(others - 1, 0), *["image"] * (count - max(others, 1))], 0
+    kept = real.nonzero().flatten().tolist()
+    tokens = [x.tokens[0][place] for place in kept]
+    labels = x.segments.labels()[0]
+    segments = ["first", *(labels[place] for place in kept[1:])]
+    if part.name == "decoder" and part.role == "self" and "decoder_input_ids" in x:
+        names = x.segments.examples[0].vocabulary.tokenizer.convert_ids_to_tokens  # type: ignore[union-attr]
+        tokens = [str(token) for token in names(x["decoder_input_ids"][0].cpu()[real].tolist())]
+        segments = ["first", *(labels[place] for place in kept[:-1])]
+    return tokens, segments, x.truncated[0]
+
+
+def _patch_count(x: Mapping[str, Any], count: int) -> int:
+    """The largest square, or the grid, that is in a number of tokens: all beyond it are no patches."""
+    if "image_grid_thw" in x:
+        return count
+    side = int(count**0.5)
+    return side * side if count - side * side <= 5 else count
+
+
+def _pictured(example: Example, lens: Lens, feed: Feed, place: int, x: Inputs, part: Found) -> Example:
+    """The example with its first image, where it has one."""
+    if part.role == "cross" or part.name in ("encoder", "audio"):
+        return example
+    pictures = feed.pictures[place]
+    image = pictures[0] if pictures else None
+    grid: Grid | None
+    if example.kind == "image":
+        grid = images.seen(lens.model, lens.processor, x, image)
+        spots = None if grid is None else images.patches(lens.model, x, grid, len(example.tokens))
+    else:
+        known = x.segments.examples[0].pictures if x.valid.shape[1] else ()
+        grid = known[0].grid if known else None
+        spots = known[0].tokens.tolist() if grid is not None else None
+    picture = None if image is None else images.png(image, grid)
+    size = None if grid is None or spots is None else (grid.rows, grid.columns)
+    return replace(example, image=picture, grid=size, patches=spots if size else None)
+
+
+def _residual(lens: Lens, x: Inputs, part: Found, number: int, tokens: int) -> tuple[Array | None, list[Massive]]:
+    """Norms of the residual stream behind each layer [layer, token], and its massive activations; None where it has none."""
+    layers = [site.layer for site in part.sites]
+    config: Any = getattr(lens.model, "config", None)
+    width = getattr(config.get_text_config(), "hidden_size", WIDTH) if config is not None else WIDTH
+    step = max(1, CACHED // (4 * width * tokens))
+    norms, massive = [], []
+    try:
+        for start in range(0, len(layers), step):
+            names = {f"resid_post.{layer}": layer for layer in layers[start : start + step]}
+            for name, stream in lens.cache(x, list(names), part=part.name).items():
+                own = _one_stream(stream, x, part, tokens)
+                norms.append(own.norm(dim=-1).cpu().numpy().astype(np.float64))
+                massive += _massive(own, names[name], number)
+    except ValueError:  # attention that stands in no list of blocks has no residual stream around it
+        return None, []
+    return np.stack(norms), massive
+
+
+def _one_stream(stream: Tensor, x: Inputs, part: Found, tokens: int) -> Tensor:
+    """The residual stream of one example without padding, [token, width]."""
+    flat = stream[0] if stream.ndim == 3 else stream
+    real = _real(x, part)
+    if real is not None and len(real) == len(flat):
+        flat = flat[real.to(flat.device)]
+    if len(flat) < tokens:
+        raise ValueError(f"the residual stream has {len(flat)} tokens and attention {tokens}")
+    return flat[:tokens].float()
+
+
+def _massive(stream: Tensor, layer: int, number: int) -> list[Massive]:
+    size = stream.abs()
+    median = float(size.median())
+    if not median:
+        return []
+    top = size.flatten().topk(min(MOST_MASSIVE, size.numel()))
+    found = []
+    for place, value in zip(top.indices.tolist(), top.values.tolist(), strict=True):
+        token, dim = divmod(place, stream.shape[1])
+        if value > MASSIVE * median:
+            found.append(Massive(layer, token, number, dim, float(stream[token, dim]), value / median))
+    return found
+
+
+def strongest(massive: Sequence[Massive]) -> list[Massive]:
+    """The strongest massive activations, each dimension of a token once, where it is strongest."""
+    best: dict[tuple[int, int, int], Massive] = {}
+    for one in massive:
+        key = (one.text, one.token, one.dim)
+        if key not in best or one.ratio > best[key].ratio:
+            best[key] = one
+    return sorted(best.values(), key=lambda one: -one.ratio)[:MOST_MASSIVE]
+
+
+def _cards(favourites: Any, x: Inputs, part: Found, received: Tensor, number: int) -> Cards:
+    """The card of each head on one example, from its favourite keys [layer, head, query, rank, entry]."""
+    real = _real(x, part)
+    n = received.shape[2] if real is None else int(real.sum())
+    start = 0 if real is None else int(real.long().argmax())
+    keys, weights, bins = [], [], []
+    for layer, columns in zip(favourites, received, strict=True):
+        heads = [head for head in range(len(layer)) if not bool(columns[head].isnan().all())]
+        keys.append([_ranks(layer[head], start) if head in heads else [] for head in range(len(layer))])
+        weights.append([_shares(layer[head]) if head in heads else [] for head in range(len(layer))])
+        bins.append([_binned(columns[head]) if head in heads else [] for head in range(len(layer))])
+    return Cards(number, number, spaced(n), keys, weights, bins)
+
+
+def _ranks(rows: Tensor, start: int) -> list[list[int]]:
+    return [[int(key) - start for key, weight in row.tolist() if weight == weight] for row in rows]
+
+
+def _shares(rows: Tensor) -> list[list[int]]:
+    return [[round(weight * 255) for _, weight in row.tolist() if weight == weight] for row in rows]
+
+
+def _binned(received: Tensor) -> list[int]:
+    """What runs of keys receive, 0..255 of the largest but the first, which is cut there."""
+    runs = torch.tensor_split(received.nan_to_num(), min(BINS, len(received)))
+    means = np.array([float(run.mean()) for run in runs])
+    top = means[1:].max(initial=0.0) or means.max(initial=0.0) or 1.0
+    return np.clip(np.round(means / top * 255), 0, 255).astype(int).tolist()
+
+
+def _quantised(name: str, scale: str, values: Array) -> dict[str, Any]:
+    """Values [layer, token] as 0..255 of each layer's largest but the first token's, which is cut there, and that scale."""
+    values = np.nan_to_num(values)
+    tops = values[:, 1:].max(1, initial=0.0)
+    tops = np.where(tops > 0, tops, np.maximum(values.max(1, initial=0.0), 1e-9))
+    steps = np.clip(np.round(values / tops[:, None] * 255), 0, 255).astype(int)
+    return {name: steps.tolist(), scale: [float(f"{top:.4g}") for top in tops]}

@@ -549,3 +549,40 @@ def test_generation_from_embeddings_keeps_the_segments_of_their_ids(options: dic
             assert name == "last[2]" or torch.equal(keys[:, :width], rows), name
     assert [int(keys.sum(1).max()) for keys in found["generated"] if keys.any()] == [1, 2, 3]
     assert found["last[2]"][-1][:, -2:].all()
+
+
+def test_what_an_encoder_was_given_has_segments_for_it_and_for_cross_attention() -> None:
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    tokenizer = byte_level(CHATML)
+    config = T5Config(
+        vocab_size=len(tokenizer), d_model=16, d_kv=8, d_ff=16, num_layers=2, num_heads=2, decoder_start_token_id=0,
+        pad_token_id=0, eos_token_id=None,
+    )  # fmt: skip
+    model = T5ForConditionalGeneration(config).eval()
+    here = regard.attach(model, tokenizer)
+    x = here.encode(["Rain fell, and fell.", "No."])
+    y = {**x, "decoder_input_ids": torch.zeros(2, 3, dtype=torch.long)}
+    marks = x.segments["punctuation"]
+    assert marks.any(1).all()
+    for role, part in (("self", "encoder"), ("cross", None)):
+        a = here.weights(y, layer=1, part=part, role=role)
+        expected = torch.stack(
+            [w[:, ok][..., m].sum(-1).mean(-1) for w, m, ok in zip(a, marks, rows(a, x, role), strict=True)]
+        )
+        got = here.measure(y, [regard.Mass("punctuation")], part=part, role=role)["mass[punctuation]"].mean
+        torch.testing.assert_close(got[1].float(), expected.mean(0), atol=1e-5, rtol=1e-5)
+    edit = regard.BlockKeys("punctuation", role="cross")
+    for beams in (1, 3):
+        options = {"max_new_tokens": 4, "min_new_tokens": 4, "num_beams": beams, "do_sample": False}
+        options |= {"return_dict_in_generate": True, "output_logits": True}
+        plain = model.generate(**x, **options)
+        with here.edit(edit):
+            cached, whole = model.generate(**x, **options), model.generate(**x, **options, use_cache=False)
+        torch.testing.assert_close(cached.logits[-1], whole.logits[-1], atol=1e-5, rtol=1e-5)
+        assert not torch.equal(cached.logits[0], plain.logits[0])
+
+
+def rows(weights: torch.Tensor, x: Any, role: str) -> torch.Tensor:
+    """The queries that count, [example, query]: an encoder's real tokens, all of a decoder's."""
+    return x.valid if role == "self" else torch.ones(weights.shape[0], weights.shape[2], dtype=torch.bool)

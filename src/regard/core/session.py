@@ -26,7 +26,8 @@ class Session:
     this pass's, `prompt` those of the prompt, padding included. `ids` [batch, token] are the token ids so far and `valid`
     [batch, token] is False for padding, each None if the model was given none; `ends` [batch] are the places behind each
     prompt's last token where padding on the right makes them differ. `examples` [batch] says which example each row belongs
-    to where a generation gives one several (beams, samples), None where rows are examples.
+    to where a generation gives one several (beams, samples), None where rows are examples. `source` is what an
+    encoder-decoder's encoder was given, with `ids` and `valid` of its own.
     """
 
     step: int = 0
@@ -38,6 +39,7 @@ class Session:
     ends: Tensor | None = None
     examples: Tensor | None = None
     segments: Segments | None = None
+    source: "Session | None" = None
     states: dict[tuple[int, Any], tuple[object, dict[str, Any]]] = field(default_factory=dict)
 
     @property

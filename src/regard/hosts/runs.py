@@ -32,6 +32,7 @@ class Runs:
         self._padding: Tensor | None = None
         self._examples: int | None = None
         self._whole: Session | None = None
+        self._source: Session | None = None
         self._begun = False
         self.cached = False
         self.session = Session()
@@ -75,6 +76,7 @@ class Runs:
 
     def _reset(self) -> None:
         self._depth, self._prompt, self._padding, self._examples, self.session = 0, None, None, None, Session()
+        self._source = None
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._depth += 1
@@ -92,7 +94,10 @@ class Runs:
         self.cached = cache is not None
         session.seen = int(cache.get_seq_length()) if cache is not None else 0
         ids, embeddings, mask = (given.get(name) for name in ("input_ids", "inputs_embeds", "attention_mask"))
-        if getattr(getattr(module, "config", None), "is_encoder_decoder", False) and "decoder_input_ids" in given:
+        if _is_pair(self._model):
+            self._encode(module, ids, mask)
+            session.source = self._source
+        if _is_pair(module) and "decoder_input_ids" in given:
             ids, embeddings, mask = (
                 given.get(name) for name in ("decoder_input_ids", "decoder_inputs_embeds", "decoder_attention_mask")
             )
@@ -105,6 +110,13 @@ class Runs:
             session.ends = _ends(session.valid) if self._prompt is None else None
             session.examples = self._several(next((len(x) for x in (ids, embeddings) if torch.is_tensor(x)), 0))
         self._start(session, given)
+
+    def _encode(self, module: nn.Module, ids: Any, mask: Any) -> None:
+        """Remember what an encoder is given, by itself (as generate calls it first) or through its whole model."""
+        if torch.is_tensor(ids) and ids.ndim == 2 and (_is_pair(module) or not getattr(module, "is_decoder", False)):
+            valid = mask.bool() if torch.is_tensor(mask) and mask.ndim == 2 else None
+            n = ids.shape[1]
+            self._source = Session(length=n, prompt=n, ids=ids.detach(), valid=valid)
 
     def _several(self, rows: int) -> Tensor | None:
         """Return which example each row belongs to, [row], where a generation gives an example several; None otherwise."""
@@ -166,6 +178,12 @@ class Runs:
                 model.generate = generate
             else:
                 del model.generate
+
+
+def _is_pair(module: nn.Module) -> bool:
+    """Say whether a model is an encoder and a decoder."""
+    config: Any = getattr(module, "config", None)
+    return bool(getattr(config, "is_encoder_decoder", False))
 
 
 def _generates(model: nn.Module) -> bool:

@@ -27,6 +27,7 @@ class TokenSegments:
         self._seen: tuple[Tensor | None, Tensor | None, int] | None = None
         self._tables: dict[str, Tensor] = {}
         self._whole: Segmentation | None = None
+        self._encoded: TokenSegments | None = None
 
     def names(self) -> list[str]:
         """Return all names that `keys` knows."""
@@ -37,6 +38,9 @@ class TokenSegments:
 
         Raises KeyError for an unknown name, and for a call whose keys are not the tokens that the run was given.
         """
+        source = self._session.source
+        if source is not None and (call.site.role == "cross" or call.site.part == "encoder"):
+            return self._of_source(name, call, source)
         if call.site.role == "cross" or not call.site.main:
             raise KeyError(
                 f"segment {name!r} names tokens that the model was given, and the keys of {call.site} are others"
@@ -49,6 +53,18 @@ class TokenSegments:
             raise KeyError(f"segment {name!r} is of a batch of {table.shape[0]}, and {call.site} has {call.op.batch}")
         table = table[:, call.k_index : call.k_index + call.op.k_len]
         return torch.nn.functional.pad(table, (0, call.op.k_len - table.shape[1])) & (call.kpos >= 0)
+
+    def _of_source(self, name: str, call: Call, source: Session) -> Tensor:
+        """Return which keys are in a segment of what the encoder was given; a generation gives an example several rows."""
+        if self._encoded is None or self._encoded._session is not source:
+            self._encoded = TokenSegments(source, self._vocabulary)
+        table = self._encoded._now()[name].to(call.kpos.device)
+        if call.op.batch % table.shape[0] or table.shape[1] != call.op.k_len:
+            raise KeyError(
+                f"segment {name!r} is of {list(table.shape)} tokens, and the keys of {call.site} are "
+                f"[{call.op.batch}, {call.op.k_len}]"
+            )
+        return table.repeat_interleave(call.op.batch // table.shape[0], 0) & (call.kpos >= 0)
 
     def _now(self) -> Segmentation:
         """Return the segments of the tokens so far, found once per pass."""

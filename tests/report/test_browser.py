@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from models_here import kinds
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -15,7 +16,9 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
 from synthetic import encoder_decoder, language_model, large, vision_language_model
 
+from regard.cli import _load
 from regard.report.data import Scan
+from regard.report.scan import scan
 from regard.report.scan_page import page
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -91,11 +94,24 @@ def scans() -> dict[str, Scan]:
 
 
 @pytest.fixture(scope="module")
-def started(scans: dict[str, Scan], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+def measured() -> dict[str, Scan]:
+    """Scans of models: the packaged MiniLM, and a small Llama, encoder-decoder and LLaVA."""
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = _load.demo_model()[1]
+    mini = (AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder), {"given": _load.sample()})
+    some = {"minilm": mini} | {name: kinds()[name] for name in ("decoder", "pair", "vlm")}
+    return {name: scan(model, processor, **given, name=name) for name, (model, processor, given) in some.items()}
+
+
+@pytest.fixture(scope="module")
+def started(
+    scans: dict[str, Scan], measured: dict[str, Scan], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Browser]:
     """Chromium with every page written."""
     folder = tmp_path_factory.mktemp("pages")
-    for name, scan in scans.items():
-        page(scan).save(folder / f"{name}.html")
+    for name, one in (scans | measured).items():
+        page(one).save(folder / f"{name}.html")
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM or ""
     for flag in (*FLAGS, f"user-data-dir={tmp_path_factory.mktemp('profile')}"):
@@ -401,3 +417,27 @@ def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("name", ["minilm", "decoder", "pair", "vlm"])
+def test_the_page_of_a_model_works_in_each_of_its_parts(browser: Browser, measured: dict[str, Scan], name: str) -> None:
+    whole = measured[name]
+    browser.open(name)
+    tabs = browser.all("[role=tab]")
+    assert [tab.text for tab in tabs] == ([part.title for part in whole.parts] if len(whole.parts) > 1 else [])
+    for place, part in enumerate(whole.parts):
+        panel = f"#panel-{place + 1} " if tabs else ""
+        if tabs:
+            tabs[place].click()
+        values = [float(value.text) for value in browser.all(f"{panel}.top [data-kind=map] .value")]
+        expected = [value for row in part.statistics["sink_mass"].mean for value in row]
+        assert values == pytest.approx(expected, abs=0.0051) and browser.all(f"{panel}.findings li")
+        browser.click(f'{panel}.top .cell[data-at="1,2"]')
+        layer = part.rows[1].layer
+        assert browser.hash().endswith(f"L{layer}H2") and browser.card() and browser.all("#card .keys li")
+        browser.click("#card .colour")
+        coloured = browser.all(f"{panel}.texts .t") or browser.all(f"{panel}.patch")
+        assert coloured
+        browser.click(f"{panel}.without input")
+        assert "without sinks" in browser.one(f"{panel}.top [data-kind=map] .title").text
+        browser.click(f"{panel}.without input")

@@ -132,3 +132,13 @@ def test_blocks_are_read() -> None:
 )
 def test_only_setting_up_is_not_run(line: str, sets_up: bool) -> None:
     assert Block("d.md", 1, "bash", line).sets_up is sets_up
+
+
+def test_the_readme_counts_right() -> None:
+    from hosts.zoo import ALL
+
+    from regard import edit, measure
+
+    said = re.sub(r"\s+", " ", TEXTS["README.md"])
+    assert f"There are {len(measure.__all__)} statistics and {len(edit.kinds())} edits" in said
+    assert f"{len(ALL)} families and forms" in said

@@ -1,6 +1,7 @@
 """Every effect on outputs, against its own definition on the full map; alone, in pairs, on some heads and some rows."""
 
 from itertools import combinations_with_replacement
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -188,3 +189,32 @@ def _neutral(effect: Effect) -> Effect:
         case Out(scale):
             return Out(torch.ones_like(scale[:1, :1, :1]))
     raise TypeError(type(effect))
+
+
+@pytest.mark.parametrize("renormalise", [False, "mass", "one"])
+def test_factors_that_follow_the_masses_are_those_computed_from_them_by_hand(renormalise: Any) -> None:
+    """A function of the masses, entry by entry: a third of segment 0 goes to segment 1, in proportion."""
+    torch.manual_seed(3)
+    n = 7
+    q, k, v = (torch.randn(2, 2, n, 4, dtype=torch.float64) for _ in range(3))
+    op = Operands(q, k, v, Mask(2, n, n, q.device, causal=True), 0.5)
+    labels = torch.tensor([[0, 1, -1, 1, 0, -1, 1]])
+
+    def factors(mass: torch.Tensor, block: Any) -> torch.Tensor:
+        taken, given = mass.unbind(-1)
+        there = given > 0
+        gain = torch.where(there, 1 + taken / 3 / given.where(there, torch.ones_like(given)), 1.0)
+        return torch.stack([1 - there.to(mass.dtype) / 3, gain], -1)
+
+    edited = Attention(op, lambda: attend(op)[0]).apply(Mix(Part(labels, 2), factors, renormalise))
+    allowed = torch.ones(n, n).tril().bool()
+    weights = (0.5 * q @ k.mT).masked_fill(~allowed, float("-inf")).softmax(-1)
+    for b in range(2):
+        for h in range(2):
+            for i in range(n):
+                row = weights[b, h, i].clone()
+                taken, given = (float(row[labels[0] == segment].sum()) for segment in (0, 1))
+                if given > 0:
+                    row[labels[0] == 0] *= 2 / 3
+                    row[labels[0] == 1] *= 1 + taken / 3 / given
+                torch.testing.assert_close(edited.output()[b, h, i], row @ v[b, h], atol=1e-10, rtol=0)

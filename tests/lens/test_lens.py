@@ -327,3 +327,7 @@ def test_passes_of_a_sampling_loop_are_one_run(model: LlamaForCausalLM, x: dict[
                 logits(model, x)
         logits(model, x)
     assert steps == [(0, 1), (1, 2), (2, 3), (0, 1)] and session.step == 2
+
+
+def test_a_lens_examines_its_model(model: LlamaForCausalLM) -> None:
+    assert regard.attach(model).doctor().ok

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 FEW = 0.25
-"""Up to this share of the keys, attending to segments apart beats one pass over all weights (`regard bench core`)."""
+"""Up to about this share of the keys, attending to segments apart beats one pass over all weights.
+
+On a CPU the two cost the same between an eighth (causal) and a half (full) of the keys, at 512 and 2048 tokens.
+"""
 
 
 def kept(new: Tensor, old: Callable[[], Tensor], changed: Tensor) -> Tensor:

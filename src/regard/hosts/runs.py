@@ -36,7 +36,6 @@ class Runs:
         self._begun = False
         self.cached = False
         self.session = Session()
-        self.passes = 0
 
     @property
     def inside(self) -> bool:
@@ -71,7 +70,6 @@ class Runs:
 
     def _start(self, session: Session, arguments: Mapping[str, Any]) -> None:
         self.session = session
-        self.passes += 1
         self._begin(session, arguments)
 
     def _reset(self) -> None:

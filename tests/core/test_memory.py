@@ -18,16 +18,26 @@ from regard.core.effects import Bias, Blend, Block, Effect, ExtraKV, KeyScale, M
 from regard.core.mask import Mask
 from regard.core.operands import Operands
 from regard.core.patchwork import Patchwork
-from regard.core.terms import Attend, Col, Lse, Part, Row, Rows, Score, Term
+from regard.core.terms import Attend, Col, Far, Lse, Part, Row, Rows, Score, Term
+from regard.kernels import rows_cpu
 
 SHORT, LONG = 512, 2048
 """Four times as long: linear memory grows by 4 at most (blocks have a fixed size), a map by 16."""
-WAYS = pytest.mark.parametrize("way", ["fused", "blockwise"])
+
+
+@pytest.fixture(params=["rowwise", "fused", "blockwise"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How attention is computed; only "rowwise" has our own kernel."""
+    if request.param != "rowwise":
+        monkeypatch.setattr(rows_cpu, "supports", lambda q: False)
+    return str(request.param)
 
 
 def made(way: str, n: int, grad: bool = False) -> Operands:
     """Return a causal attention, or one with a sliding window, which no fused kernel takes."""
-    mask = Mask(1, n, n, torch.device("cpu"), causal=way == "fused", function=_window if way == "blockwise" else None)
+    mask = Mask(
+        1, n, n, torch.device("cpu"), causal=way != "blockwise", function=_window if way == "blockwise" else None
+    )
     return Operands(*(torch.randn(1, 2, n, 16, requires_grad=grad) for _ in range(3)), mask, 0.25)
 
 
@@ -56,6 +66,7 @@ def terms(n: int) -> dict[str, Term]:
         "lse": Lse(),
         "score": Score(),
         "row": Row(torch.randn(n, 3)),
+        "far": Far(torch.arange(n)[None], torch.arange(n)[None]),
         "col": Col(),
         "part": Part(half, 2),
         "rows": Rows(lambda weights, block: weights.amax(-1)),
@@ -63,7 +74,6 @@ def terms(n: int) -> dict[str, Term]:
     }
 
 
-@WAYS
 @pytest.mark.parametrize("term", terms(2))
 def test_terms(way: str, term: str) -> None:
     def run(n: int) -> Callable[[], object]:
@@ -88,7 +98,6 @@ def test_terms_and_their_gradients(term: str) -> None:
     linear(run)
 
 
-@WAYS
 def test_attend_and_its_backward(way: str) -> None:
     linear(lambda n: partial(attend, made(way, n)))
 
@@ -119,7 +128,6 @@ def effects(n: int) -> dict[str, Effect]:
     }
 
 
-@WAYS
 @pytest.mark.parametrize("effect", effects(3))
 def test_effects_and_what_is_asked_afterwards(way: str, effect: str) -> None:
     """On some heads and rows, by way of a patchwork."""

@@ -1,5 +1,8 @@
 """Every term, by every way there is to answer it, against the dense oracle in float64."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from unittest.mock import patch
 
 import pytest
@@ -8,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regard.core import blockwise, dense, fused
+from regard.core import blockwise, dense, fused, rowwise
 from regard.core.attend import attend
 from regard.core.attention import Attention
 from regard.core.effects import Out
@@ -17,9 +20,17 @@ from regard.core.operands import Operands
 from regard.core.parts import parts
 from regard.core.patchwork import Patchwork
 from regard.core.terms import Col, Lse, Part, Row, Score, Term
+from regard.kernels import rows_cpu
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
 BLOCKS = st.sampled_from([1, 500, 5000, blockwise.BLOCK_ELEMENTS])
+
+
+@contextmanager
+def kernel(there: bool) -> Iterator[None]:
+    """Let the compiled kernel take every attention that it can, or none, as where there is no C compiler."""
+    with patch.object(rowwise, "QUERIES", 1) if there else patch.object(rows_cpu, "supports", lambda q: False):
+        yield
 
 
 @DTYPES
@@ -66,32 +77,51 @@ def test_blockwise(dtype: torch.dtype, data: st.DataObject) -> None:
         assert draws.deviation(together, alone) <= draws.TOLERANCE[dtype], type(term).__name__
 
 
+@settings(max_examples=150)
+@given(data=st.data())
+def test_rowwise(data: st.DataObject) -> None:
+    op = data.draw(draws.operands(torch.float32))
+    op = replace(op, softcap=None, bias=op.key_bias())
+    with kernel(there=True):
+        assert rowwise.supports(op) == (op.mask.bounds is not None)
+    if op.mask.bounds is None:
+        return
+    truth = dense.maps(draws.double(op))
+    out, lse = rowwise.attend(op)
+    assert draws.deviation(out, truth.out) <= draws.TOLERANCE[torch.float32]
+    draws.agree([lse], truth, [Lse()], torch.float32)
+    asked = [term for term in data.draw(draws.terms(op)) if rowwise.answers(term)]
+    draws.agree(rowwise.answer(op, asked), truth, asked, torch.float32)
+
+
 @DTYPES
+@pytest.mark.parametrize("compiled", [True, False], ids=["kernel", "no kernel"])
 @settings(max_examples=60)
 @given(data=st.data())
-def test_attention_and_patchwork(dtype: torch.dtype, data: st.DataObject) -> None:
-    op = data.draw(draws.operands(dtype))
-    truth = dense.maps(draws.double(op))
-    asked = data.draw(draws.terms(op))
-    asked = asked[: data.draw(st.integers(1, len(asked)))]  # few terms go fused, many blockwise
-    out, _ = attend(op)
-    assert out.dtype == dtype
-    assert draws.deviation(out, truth.out) <= draws.TOLERANCE[dtype]
-    with patch.object(blockwise, "BLOCK_ELEMENTS", data.draw(BLOCKS)):
-        draws.agree(Attention(op, lambda: out).answer(asked), truth, asked, dtype)
-        alone = [Attention(op, lambda: out).answer([term])[0] for term in asked]
-        draws.agree(alone, truth, asked, dtype)
+def test_attention_and_patchwork(compiled: bool, dtype: torch.dtype, data: st.DataObject) -> None:
+    with kernel(compiled):
+        op = data.draw(draws.operands(dtype))
+        truth = dense.maps(draws.double(op))
+        asked = data.draw(draws.terms(op))
+        asked = asked[: data.draw(st.integers(1, len(asked)))]  # few terms go fused, many blockwise
+        out, _ = attend(op)
+        assert out.dtype == dtype
+        assert draws.deviation(out, truth.out) <= draws.TOLERANCE[dtype]
+        with patch.object(blockwise, "BLOCK_ELEMENTS", data.draw(BLOCKS)):
+            draws.agree(Attention(op, lambda: out).answer(asked), truth, asked, dtype)
+            alone = [Attention(op, lambda: out).answer([term])[0] for term in asked]
+            draws.agree(alone, truth, asked, dtype)
 
-        patchwork = Patchwork.of(op, lambda: out)
-        for _ in range(data.draw(st.integers(1, 3))):  # neutral, but every one cuts the call into more pieces
-            patchwork = patchwork.apply(Out(torch.ones(1, 1, 1, 1)), *data.draw(draws.selections(op)))
-        draws.agree(patchwork.answer(asked), truth, asked, dtype)
+            patchwork = Patchwork.of(op, lambda: out)
+            for _ in range(data.draw(st.integers(1, 3))):  # neutral, but every one cuts the call into more pieces
+                patchwork = patchwork.apply(Out(torch.ones(1, 1, 1, 1)), *data.draw(draws.selections(op)))
+            draws.agree(patchwork.answer(asked), truth, asked, dtype)
 
-        heads, queries = data.draw(draws.selections(op))
-        part = op.select(heads, slice(*queries))
-        of_part = data.draw(draws.terms(part))
-        cut = patchwork.select(heads, queries).answer(of_part)
-    draws.agree(cut, dense.maps(draws.double(part)), of_part, dtype)
+            heads, queries = data.draw(draws.selections(op))
+            part = op.select(heads, slice(*queries))
+            of_part = data.draw(draws.terms(part))
+            cut = patchwork.select(heads, queries).answer(of_part)
+        draws.agree(cut, dense.maps(draws.double(part)), of_part, dtype)
 
 
 def test_a_term_is_computed_once() -> None:
@@ -103,7 +133,7 @@ def test_a_term_is_computed_once() -> None:
     assert first is not other
 
 
-@pytest.mark.parametrize("way", ["fused", "blockwise"])
+@pytest.mark.parametrize("way", ["fused", "blockwise", "rowwise"])
 @pytest.mark.parametrize("sink", [False, True], ids=["plain", "sink logit"])
 def test_score_of_a_sink_head(way: str, sink: bool) -> None:
     """A row's scores share an offset of hundreds; `sum A S - L` as two numbers would lose five digits."""
@@ -113,7 +143,11 @@ def test_score_of_a_sink_head(way: str, sink: bool) -> None:
     op = Operands(q, k, torch.randn(1, 2, 63, 16), Mask(1, 63, 63, q.device, causal=True), 0.25, sink=logits)
     expected = dense.answer(dense.maps(draws.double(op)), Score())
     term: Term = Score()
-    answer = fused.score(op) if way == "fused" else blockwise.answer(op, (), [term])[0]
+    answer = {
+        "fused": lambda: fused.score(op),
+        "blockwise": lambda: blockwise.answer(op, (), [term])[0],
+        "rowwise": lambda: rowwise.answer(op, [term])[0],
+    }[way]()
     # What float32 inputs allow: scores up to 300 are known to 300 * 6e-8 each.
     assert draws.deviation(answer, expected) <= 300 * 6e-8 * 4
 

@@ -7,7 +7,7 @@ from math import ceil
 
 from torch import Tensor
 
-from . import blockwise, fused
+from . import blockwise, fused, rowwise
 from .attend import attend
 from .edited import changed_weights, kept
 from .effects import STAGES, Effect, Output, Stage, WeightEffect
@@ -136,10 +136,15 @@ class Attention:
         if lse is None and len(whole) < len(terms):
             lse = Lse()
             whole.append(lse)  # the parts need it
+        answers: dict[Term, Answer] = {}
+        if rowwise.supports(self.op):
+            quick = [term for term in whole if rowwise.answers(term)]
+            answers.update(zip(quick, rowwise.answer(self.op, quick), strict=True))
+            whole = [term for term in whole if term not in answers]
         if fused.supports(self.op) and _fused_calls(self.op, whole) <= FUSED_CALLS:
-            answers: dict[Term, Answer] = dict(zip(whole, _fused(self.op, whole), strict=True))
+            answers.update(zip(whole, _fused(self.op, whole), strict=True))
         else:
-            answers = dict(zip(whole, blockwise.answer(self.op, (), whole), strict=True))
+            answers.update(zip(whole, blockwise.answer(self.op, (), whole), strict=True))
         for term in terms:
             if isinstance(term, Part):
                 assert lse is not None

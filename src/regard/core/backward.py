@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from . import blockwise, fused
+from . import blockwise, fused, rowwise
 from .effects.effect import cut
 from .mask import Span
 from .operands import Extra, Operands
@@ -29,7 +29,10 @@ def attend(op: Operands) -> tuple[Tensor, Tensor]:
 
 
 def forward(op: Operands) -> tuple[Tensor, Tensor]:
-    """Attend by the fused kernel where it is exact, by blocks elsewhere."""
+    """Attend by one of the kernels where it is exact, by blocks elsewhere."""
+    if rowwise.supports(op) and not op.dropout:
+        out, lse = rowwise.attend(op)
+        return out.to(op.v.dtype), lse
     if fused.supports(op) and not op.dropout:
         return fused.attend(op)
     out, lse = blockwise.attend(op)

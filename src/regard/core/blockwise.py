@@ -17,7 +17,7 @@ from .effects import WeightEffect
 from .mask import Span
 from .operands import Operands
 from .scores import MASKED, beside, by_laws, scores, values, values_beside
-from .terms import Answer, Block, Col, Lse, Part, Parts, Row, Rows, Score, Term
+from .terms import Answer, Block, Col, Far, Lse, Part, Parts, Row, Rows, Score, Term
 
 BLOCK_ELEMENTS = 1 << 20
 """Weights held at once. Blocks that stay in cache beat larger ones on CPUs."""
@@ -128,6 +128,9 @@ def _block(
                 answers.append(next(row_answers))
             case Col(g):
                 answers.append(_column_sum(w, g))
+            case Far(x, y):
+                apart = (x[:, None, slice(*rows), None] - y[:, None, None, slice(*cols)]).abs().to(w.e.dtype)
+                answers.append(torch.linalg.vecdot(w.e, apart) * w.inverse)
             case Part(labels, n):
                 answers.append(_parts(w, v, labels, n))
             case Rows(fn):

@@ -11,7 +11,7 @@ from .effects import Rewrite, SetScores
 from .operands import Operands
 from .patchwork import Patchwork, Piece, cut_term
 from .scores import scores
-from .terms import Answer, Col, Lse, Part, Row, Score, Term
+from .terms import Answer, Col, Far, Lse, Part, Row, Score, Term
 
 ROWS = 2
 """Query rows that are computed again in each call."""
@@ -54,9 +54,9 @@ def _row(
     truth = dense.maps(one if own else _double(one), effects)
     worst = 0.0
     for term, answer in zip(terms, answers, strict=True):
-        if not isinstance(term, Lse | Score | Row | Part):
+        if not isinstance(term, Lse | Score | Row | Far | Part):
             continue
-        expected = dense.answer(truth, cut_term(term, piece, patchwork.op.heads))
+        expected = dense.answer(truth, cut_term(term, replace(piece, queries=(query, query + 1)), patchwork.op.heads))
         for got, right in zip(_tensors(answer), _tensors(expected), strict=True):
             worst = max(worst, _worst(got[:, piece.heads, query][live], right[:, :, 0][live]))
     return worst

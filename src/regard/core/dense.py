@@ -14,7 +14,7 @@ from .effects import Effect, Output, ScoreEffect, WeightEffect
 from .effects.inputs import InputEffect
 from .effects.outputs import OutputEffect
 from .operands import Operands
-from .terms import Answer, Attend, Attended, Block, Col, Lse, Part, Parts, Row, Rows, Score, Term
+from .terms import Answer, Attend, Attended, Block, Col, Far, Lse, Part, Parts, Row, Rows, Score, Term
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +104,8 @@ def answer(m: Maps, term: Term) -> Answer:
         case Row(f):
             f = f[:, None] if f.ndim == 3 else _each_head(f, m.op) if f.ndim == 4 else f
             return a @ f.to(a.dtype)
+        case Far(x, y):
+            return (a * (x[:, None, :, None] - y[:, None, None]).abs().to(a.dtype)).sum(-1)
         case Col(g):
             if g is None:
                 return a.sum(2)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from . import blockwise
+from . import blockwise, rowwise
 from .attend import attend
 from .effects import Blend, KeyScale, Mix, WeightEffect
 from .effects.weights import gain
@@ -39,6 +39,9 @@ def changed_weights(attention: "Attention", effect: WeightEffect) -> Tensor:
         match effect:
             case Mix() if isinstance(effect.weights, Tensor) and few_keys(attention, effect.part):
                 return kept(_mixed(attention, effect, effect.weights), attention.output, effect.acting)
+            case Mix() if not attention.edits and effect.part.n < rowwise.NARROW and rowwise.supports(op):
+                new, acting = rowwise.mixed(op, effect)
+                return kept(new.to(op.v.dtype), attention.output, acting)
             case KeyScale():
                 return kept(_key_scaled(attention, effect), attention.output, effect.acting)
             case Blend() if effect.at is not None or not op.laws:

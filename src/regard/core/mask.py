@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -56,6 +57,36 @@ class Mask:
         """`keys` as [batch or 1, head or 1, key]."""
         assert self.keys is not None
         return self.keys if self.keys.ndim == 3 else self.keys[:, None]
+
+    @cached_property
+    def bounds(self) -> tuple[Tensor, Tensor] | None:
+        """The range of keys that each query sees, `keys` left aside: `lo` and `hi`, [batch or 1, query] int32.
+
+        None where a query sees keys with gaps between them, heads differ, or scores are added to.
+        """
+        if self.plain:
+            last = torch.arange(self.q_len, device=self.device) + 1 + self.offset if self.causal else self.k_len
+            hi = torch.zeros(1, self.q_len, dtype=torch.int32, device=self.device) + last
+            return torch.zeros_like(hi), hi.clamp(0, self.k_len).int()
+        structure = replace(self, keys=None)
+        found = [structure._bounds(rows) for rows in self._blocks(1 << 18)]
+        if any(bounds is None for bounds in found):
+            return None
+        lo, hi = (torch.cat(parts, -1) for parts in zip(*filter(None, found), strict=True))
+        return lo, hi
+
+    def _bounds(self, rows: Span) -> tuple[Tensor, Tensor] | None:
+        cols = self.span(rows)
+        seen, added = self._dense(rows), self.added(rows, cols)
+        if seen.shape[1] > 1 or (added is not None and bool((added * seen.expand_as(added)).any())):
+            return None
+        seen = seen[:, 0]
+        count = seen.sum(-1)
+        first = seen.int().argmax(-1)
+        at = torch.arange(seen.shape[-1], device=self.device)
+        if not torch.equal(seen, (at >= first[..., None]) & (at < (first + count)[..., None])):
+            return None
+        return (first + cols[0]).int(), (first + count + cols[0]).int()
 
     def without(self, keys: Tensor) -> "Mask":
         """Return the mask that also hides some keys, [batch or 1, head or 1, key] bool."""
@@ -173,8 +204,8 @@ class Mask:
             return torch.arange(cols[0], cols[1], device=self.device)[None, None, None, :]
         return cols[:, None, None, :]
 
-    def _blocks(self) -> list[Span]:
-        step = max(1, (1 << 22) // max(1, self.k_len * self.batch))
+    def _blocks(self, elements: int = 1 << 22) -> list[Span]:
+        step = max(1, elements // max(1, self.k_len * self.batch))
         return [(start, min(start + step, self.q_len)) for start in range(0, self.q_len, step)]
 
     def _dense(self, rows: Span) -> Tensor:

@@ -14,7 +14,7 @@ from .effects import Effect
 from .effects.effect import cut, cut_kv_heads
 from .mask import Span
 from .operands import Operands
-from .terms import Answer, Attend, Col, Row, Rows, Term, shifted
+from .terms import Answer, Attend, Col, Far, Row, Rows, Term, shifted
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +135,8 @@ def cut_term(term: Term, piece: Piece, of: int) -> Term:
         case Col(g) if g is not None:
             g = g[..., slice(*piece.queries)]
             return Col(g[:, piece.heads] if g.ndim == 3 and g.shape[1] > 1 else g)
+        case Far(x, y):
+            return Far(x[:, slice(*piece.queries)], y)
         case Rows(fn):
             return Rows(shifted(fn, piece.heads, piece.queries[0]))
     return term

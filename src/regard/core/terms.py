@@ -43,6 +43,17 @@ class Row(Term):
 
 
 @dataclass(frozen=True, eq=False)
+class Far(Term):
+    """How far away every row looks, `sum_j A_ij |x_i - y_j|`: [batch, head, query].
+
+    Shape of the places: x [batch or 1, query] of the queries, y [batch or 1, key] of the keys.
+    """
+
+    x: Tensor
+    y: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Col(Term):
     """Weighted column sums, `sum_i g_i A_ij`: [batch, head, key].
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ..core.call import Call
 from ..core.reduce import Moments
-from ..core.terms import Block, Row, Rows, Term
-from .rows import average, root
+from ..core.terms import Block, Far, Row, Rows, Term
+from .rows import average, mass, root
 
 Plan = Generator[dict[str, Term], dict[str, Tensor], Tensor]
 
@@ -31,18 +31,13 @@ class Distance:
         return Moments()
 
     def plan(self, call: Call) -> Plan:
-        """Ask for a row functional where no query sees ahead of itself, and otherwise for exact rows, block by block."""
+        """Ask for the mean position where no query sees ahead of itself, and otherwise for the mean distance."""
         if call.site.role == "cross":
             return _nowhere(call)
         if _looks_back(call):
             return (yield from _backwards(call))
-
-        def distance(weights: Tensor, block: Block) -> Tensor:
-            absolute = torch.linalg.vecdot(weights, _distances(call, weights, block))
-            return torch.stack([absolute, weights.sum(-1)], -1)
-
-        got = yield {"distance": Rows(distance)}
-        return _mean(call, *got["distance"].unbind(-1))
+        got = yield {"far": Far(call.qpos, call.kpos), "mass": mass(call)}
+        return _mean(call, got["far"], got["mass"][..., 0])
 
 
 @dataclass(frozen=True)
@@ -105,12 +100,12 @@ def _looks_back(call: Call) -> bool:
 def _backwards(call: Call) -> Plan:
     columns = torch.stack([call.kpos, torch.ones_like(call.kpos)], -1).to(call.op.work_dtype)
     got = yield {"position": Row(columns)}
-    position, mass = got["position"].unbind(-1)
-    return _mean(call, call.qpos[:, None] * mass - position, mass)
+    position, given = got["position"].unbind(-1)
+    return _mean(call, call.qpos[:, None] * given - position, given)
 
 
-def _mean(call: Call, total: Tensor, mass: Tensor) -> Tensor:
-    return average(total / torch.where(mass > 0, mass, 1.0), call.live & (mass > 0))
+def _mean(call: Call, total: Tensor, given: Tensor) -> Tensor:
+    return average(total / torch.where(given > 0, given, 1.0), call.live & (given > 0))
 
 
 def _distances(call: Call, weights: Tensor, block: Block) -> Tensor:

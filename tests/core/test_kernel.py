@@ -69,9 +69,9 @@ def test_what_is_not_finite_stays_so(where: str, value: float) -> None:
     tensor[1, 1, 40] = value
     op = replace(op, **{where: tensor})
     (out, lse), (expected, expected_lse) = rowwise.attend(op), blockwise.attend(op)
-    assert not expected.isfinite().all()
-    for rows in (slice(0, 8), slice(40, 64)):
-        assert torch.equal(out[:, :, rows].isfinite(), expected[:, :, rows].isfinite())
+    assert out[:, :, :8].isfinite().all()
+    assert not expected[:, :, 40].isfinite().all()
+    assert torch.equal(out[:, :, 40:].isfinite(), expected[:, :, 40:].isfinite())
     assert torch.equal(lse.isfinite(), expected_lse.isfinite())
 
 

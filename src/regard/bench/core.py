@@ -1,29 +1,32 @@
 """`regard bench core`: one attention call, plain, eager, and with what is asked of it or done to it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot, scaled_dot_product_attention
 
-from ..core import blockwise, dense, fused, planner
+from ..core import blockwise, fused, planner, rowwise
 from ..core.attention import Attention
-from ..core.blockwise import Output
 from ..core.call import Call, Site
-from ..core.effects import Effect, Mix
+from ..core.effects import Mix
 from ..core.mask import Mask
 from ..core.operands import Operands
 from ..core.protocols import Statistic
 from ..core.session import Session
-from ..core.terms import Col, Lse, Part, Row, Score, Term
+from ..core.terms import Block, Col, Lse, Part, Row, Score, Term
 from ..measure import Distance, Entropy, Received, SinkMass, SinkRate
 from .arms import Arm, deviation
+from .maps import Shown, statistics
+from .oracle import Oracle
 from .result import EAGER, PLAIN, Result, Setting, compare, machine, versions
 
 STATISTICS: tuple[Statistic, ...] = (SinkMass(), SinkRate(), Entropy(), Distance(), Received())
 """What `regard scan` measures."""
+MAP_BYTES = 4 << 30
+"""Maps that take more memory than this, several times over, are not made for comparison."""
 
 
 @dataclass(frozen=True)
@@ -50,43 +53,33 @@ def arms(size: Size, setting: Setting) -> list[Arm]:
     """Return the arms for random q, k and v, each with its check against the dense oracle."""
     op = _operands(size, setting)
     segments = _segments(op)
+    mix = Mix(segments, _moved)
     row = Row(one_hot(segments.labels[0], segments.n).to(op.work_dtype))
-    weights = torch.tensor([0.4, 1.5, 1.0], device=op.q.device)[None, None, None]  # as if moved from first to second
-    mix = Mix(segments, weights)
     asked: dict[str, Term] = {"L": Lse(), "columns": Col(), "score": Score(), "segments": row}
-    truth = _truth(op, asked, mix)
+    names = [statistic.name for statistic in STATISTICS]
+    truth = Oracle(op, mix).truth(asked, {s.name: s.plan(_call(op, lambda: op.q)) for s in STATISTICS})
 
     def host() -> Tensor:
         return scaled_dot_product_attention(op.q, op.k, op.v, is_causal=size.causal)
 
+    def measured() -> list[Tensor]:
+        values = planner.run(_call(op, host), statistics=STATISTICS).values
+        return [host(), *(values[name] for name in names)]
+
+    def received() -> list[Any]:
+        return [host(), *Attention(op, host).answer([asked["L"], asked["columns"]])]
+
     def checked(*names: str) -> Callable[[Any], float]:
         return lambda got: max(deviation(one, truth[name]) for one, name in zip(got, names, strict=True))
 
-    def both(quantity: str, names: Sequence[str]) -> Iterator[Arm]:
-        terms = [asked[name] for name in names]
-        check = checked("output", *names)
-        if fused.supports(op):
-            yield Arm(quantity, "fused", lambda: _fused(op, terms), check)
-        yield Arm(quantity, "blockwise", lambda: blockwise.answer(op, (), [Output(), *terms]), check)
-
-    def planned() -> list[Tensor]:
-        values = planner.run(_call(op, host), statistics=STATISTICS).values
-        return [host(), *(values[statistic.name] for statistic in STATISTICS)]
-
-    def eager(got: list[Tensor]) -> float:
-        return checked("output", "columns")([got[0], got[1].double().sum(2)])
-
+    ways = [Arm("+ four terms", way, run, checked("output", *asked)) for way, run in _ways(op, list(asked.values()))]
     return [
         Arm("output", PLAIN, lambda: [host()], checked("output")),
-        Arm("+ map", EAGER, lambda: _eager(op), eager),
-        *both("+ log-sum-exp", ["L"]),
-        *both("+ column mass", ["columns"]),
-        *both("+ entropy", ["score"]),
-        *both("+ segment mass", ["segments"]),
-        *both("+ all four", list(asked)),
-        Arm("+ scan", "planner", planned, checked("output", *(statistic.name for statistic in STATISTICS))),
-        Arm("scaled segments", "segments", lambda: [Attention(op, host).apply(mix).output()], checked("mixed")),
-        Arm("scaled segments", "blockwise", lambda: blockwise.answer(op, (mix,), [Output()]), checked("mixed")),
+        *_eager(op, names, truth),
+        Arm("+ statistics", "regard", measured, checked("output", *names)),
+        Arm("+ received", "regard", received, checked("output", "L", "columns")),
+        Arm("redistributed", "regard", lambda: [Attention(op, host).apply(mix).output()], checked("mixed")),
+        *ways,
     ]
 
 
@@ -105,6 +98,14 @@ def _segments(op: Operands) -> Part:
     return Part(labels.expand(op.batch, -1), 3)
 
 
+def _moved(mass: Tensor, block: Block) -> Tensor:
+    """Move 0.6 of what the first segment has to the second; a row that gives the second nothing keeps what it has."""
+    taken, given, _ = mass.unbind(-1)
+    there = (given > 0).to(mass.dtype)
+    gain = 1 + 0.6 * there * taken / given.where(given > 0, 1.0)
+    return torch.stack([1 - 0.6 * there, gain, torch.ones_like(gain)], -1)
+
+
 def _call(op: Operands, host: Callable[[], Tensor]) -> Call:
     places = torch.arange(op.k_len, device=op.q.device).expand(op.batch, -1)
     site = Site(
@@ -120,14 +121,40 @@ def _call(op: Operands, host: Callable[[], Tensor]) -> Call:
     return Call(site, op, places, places, 0, 0, Session(prompt=op.q_len), host)
 
 
-def _eager(op: Operands) -> list[Tensor]:
-    """Attend as eager implementations do: the map in the working dtype, then in that of the values."""
+def _eager(op: Operands, names: Sequence[str], truth: dict[str, Tensor]) -> Iterator[Arm]:
+    """The map in the working dtype, then in that of the values, as eager implementations do; and what it tells."""
+    if 4 * op.batch * op.heads * op.q_len * op.k_len > MAP_BYTES:
+        return
+    one = op.select(torch.tensor([0], device=op.q.device), slice(None))
+    shown = Shown.of(_map(one))
+
+    def run() -> list[Tensor]:
+        weights = _map(op)
+        found = statistics([weights.to(op.work_dtype)], [shown])
+        return [weights @ op.v, *(found[name][0] for name in names)]
+
+    def check(got: list[Tensor]) -> float:
+        return max(deviation(one, truth[name]) for one, name in zip(got, ("output", *names), strict=True))
+
+    yield Arm("+ statistics", EAGER, run, check)
+
+
+def _map(op: Operands) -> Tensor:
     scores = op.q @ op.k.transpose(-1, -2) * op.scale
     if op.mask.causal:
         future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=op.q.device).triu(1)
         scores = scores.masked_fill(future, -torch.inf)
-    weights = scores.softmax(-1, dtype=op.work_dtype).to(op.v.dtype)
-    return [weights @ op.v, weights]
+    return scores.softmax(-1, dtype=op.work_dtype).to(op.v.dtype)
+
+
+def _ways(op: Operands, terms: Sequence[Term]) -> Iterator[tuple[str, Callable[[], list[Any]]]]:
+    """The ways to compute the output and the terms."""
+    if rowwise.supports(op):
+        values = Row(op.v)
+        yield "kernel", lambda: rowwise.answer(op, [values, *terms])
+    if fused.supports(op):
+        yield "fused", lambda: _fused(op, terms)
+    yield "blockwise", lambda: blockwise.answer(op, (), [blockwise.Output(), *terms])
 
 
 def _fused(op: Operands, terms: Sequence[Term]) -> list[Any]:
@@ -145,31 +172,3 @@ def _fused(op: Operands, terms: Sequence[Term]) -> list[Any]:
             case Row(f):
                 answers.append(fused.row(op, f))
     return answers
-
-
-def _truth(op: Operands, asked: Mapping[str, Term], mix: Effect) -> dict[str, Tensor]:
-    """The dense oracle's answers in float64, computed head by head, so that one head's map is held at a time."""
-    heads: list[dict[str, Tensor]] = []
-    for head in range(op.heads):
-        one = op.select(torch.tensor([head], device=op.q.device), slice(None))
-        one = replace(one, q=one.q.double(), k=one.k.double(), v=one.v.double())
-        maps = dense.maps(one)
-        found = {"output": maps.out, "mixed": dense.maps(one, [mix]).out}
-        for name, term in asked.items():
-            answer = dense.answer(maps, term)
-            assert isinstance(answer, Tensor)
-            found[name] = answer
-        heads.append(found | {statistic.name: _told(statistic, one, maps) for statistic in STATISTICS})
-    return {name: torch.cat([one[name] for one in heads], 1) for name in heads[0]}
-
-
-def _told(statistic: Statistic, op: Operands, maps: dense.Maps) -> Tensor:
-    """What a statistic makes of the oracle's answers."""
-    plan = statistic.plan(_call(op, lambda: maps.out))
-    terms = next(plan)
-    while True:
-        try:
-            terms = plan.send({name: dense.answer(maps, term) for name, term in terms.items()})
-        except StopIteration as stop:
-            value: Tensor = stop.value
-            return value

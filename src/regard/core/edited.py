@@ -12,7 +12,10 @@ from .attend import attend
 from .effects import Blend, KeyScale, Mix, WeightEffect
 from .effects.weights import gain
 from .operands import Operands
-from .terms import Part, Parts, Row
+from .parts import segments
+from .rowwise import attend_to
+from .scores import beside
+from .terms import Block, Part, Parts, Row
 
 if TYPE_CHECKING:
     from .attention import Attention
@@ -39,9 +42,9 @@ def changed_weights(attention: "Attention", effect: WeightEffect) -> Tensor:
         match effect:
             case Mix() if isinstance(effect.weights, Tensor) and few_keys(attention, effect.part):
                 return kept(_mixed(attention, effect, effect.weights), attention.output, effect.acting)
-            case Mix() if not attention.edits and effect.part.n < rowwise.NARROW and rowwise.supports(op):
-                new, acting = rowwise.mixed(op, effect)
-                return kept(new.to(op.v.dtype), attention.output, acting)
+            case Mix() if not attention.edits and rowwise.supports(op):
+                new, acting = _mixed_of_parts(op, effect)
+                return kept(new, attention.output, acting)
             case KeyScale():
                 return kept(_key_scaled(attention, effect), attention.output, effect.acting)
             case Blend() if effect.at is not None or not op.laws:
@@ -70,6 +73,30 @@ def _mixed(attention: "Attention", mix: Mix, weights: Tensor) -> Tensor:
     weights = torch.cat([weights, torch.ones_like(weights[..., :1])], -1).to(share.mass.dtype)
     factor = gain((weights * share.mass).sum(-1), share.mass.sum(-1), mix.renormalise)
     return ((weights[..., None] * share.out).sum(-2) * factor[..., None]).to(out.dtype)
+
+
+def _mixed_of_parts(op: Operands, mix: Mix) -> tuple[Tensor, Tensor]:
+    """Return the output after a mix, put together from what every segment gives by itself, and the rows that it changes."""
+    every = Part(mix.part.labels.remainder(mix.part.n + 1), mix.part.n + 1)  # keys of no segment are one more
+    own = [attend_to(op, keys, real) for keys, real in segments(every, op.batch)]
+    others = beside(op, (0, op.q_len))
+    lses = torch.stack([lse for _, lse in own], -1)
+    total = torch.logsumexp(lses if others is None else torch.cat([lses, others], -1), -1, keepdim=True)
+    mass = torch.exp(lses - total.masked_fill(total.isneginf(), 0.0))
+    weights = mix.weights
+    if not isinstance(weights, Tensor):
+        weights = weights(mass[..., :-1], Block(None, (0, op.q_len), (0, op.k_len)))
+    w = torch.cat([weights.to(mass.dtype).expand_as(mass[..., :-1]), torch.ones_like(mass[..., -1:])], -1)
+    changed = mix.acting & (w != 1).any(-1)
+    share = w * mass
+    if mix.renormalise:
+        share = share * gain(share.sum(-1), mass.sum(-1), mix.renormalise)[..., None]
+    else:
+        changed = changed & ((w != 1) & (mass > 0)).any(-1)
+    out = own[0][0] * share[..., :1]
+    for index, (part, _) in enumerate(own[1:], 1):
+        out = torch.addcmul(out, part, share[..., index : index + 1])
+    return out.to(op.v.dtype), changed
 
 
 def _part(attention: "Attention", part: Part) -> Parts:

@@ -11,11 +11,9 @@ from torch import Tensor
 
 from ..kernels import rows_cpu
 from ..kernels.rows import MASKED, Asked
-from .effects import Mix
-from .effects.weights import gain
 from .operands import Operands
 from .scores import beside, values, values_beside
-from .terms import Answer, Block, Col, Far, Lse, Row, Score, Term
+from .terms import Answer, Col, Far, Lse, Row, Score, Term
 
 NARROW = rows_cpu.FUNCTIONALS
 """Functionals that one pass takes; a term of more is attended to in the place of values."""
@@ -54,25 +52,22 @@ def answer(op: Operands, terms: Sequence[Term]) -> list[Answer]:
     return [found[term] for term in terms]
 
 
-def mixed(op: Operands, mix: Mix) -> tuple[Tensor, Tensor]:
-    """Return the output after a change of segments' weights, [batch, head, query, value_dim], and the rows that change.
+def attend_to(op: Operands, keys: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    """Return output and log-sum-exp of attending to some keys alone, ascending indices [batch, n], where they are `real`."""
+    base = _asked(op)
+    # Keys that lie side by side still do when others are left out, so a query sees a range of them.
+    lo, hi = (torch.searchsorted(keys, bound.expand(op.batch, -1).contiguous()).int() for bound in (base.lo, base.hi))
+    index = keys[:, None]
+    bias = torch.zeros(1, 1, op.k_len, device=op.q.device) if base.bias is None else base.bias
+    bias = bias.expand(op.batch, -1, -1).gather(2, index.expand(-1, bias.shape[1], -1))
 
-    `op` has no extra keys, and `mix` at most NARROW - 1 segments.
-    """
-    base, n = _asked(op), mix.part.n
-    labels = mix.part.labels.remainder(n + 1)  # keys of no segment are one more
-    chosen = torch.stack([labels == segment for segment in range(n + 1)], 1).float()[:, None]
-    mass = rows_cpu.rows(replace(base, f=chosen)).row
-    assert mass is not None
-    weights, block = mix.weights, Block(None, (0, op.q_len), (0, op.k_len))
-    w = (weights if isinstance(weights, Tensor) else weights(mass[..., :n], block)).float().expand_as(mass[..., :n])
-    w = torch.cat([w, torch.ones_like(mass[..., n:])], -1)
-    out = rows_cpu.rows(replace(base, v=op.v, f=chosen, change=w)).out
-    assert out is not None
-    if not mix.renormalise:
-        return out, mix.acting & ((w != 1) & (mass > 0)).any(-1)
-    out = out * gain((w * mass).sum(-1), mass.sum(-1), mix.renormalise)[..., None]
-    return out, mix.acting & (w != 1).any(-1)
+    def of(tensor: Tensor) -> Tensor:
+        return tensor.gather(2, index[..., None].expand(-1, tensor.shape[1], -1, tensor.shape[-1]))
+
+    asked = Asked(op.q, of(op.k), of(op.v), op.scale, lo, hi, bias.masked_fill(~real[:, None], MASKED))
+    got = rows_cpu.rows(asked)
+    assert got.out is not None
+    return got.out, got.lse
 
 
 @dataclass

@@ -42,7 +42,6 @@ struct call {
     const float *beside;                       /* [batch, head, query], or none */
     const float *f;                            /* [..., functional, key], or none */
     int64_t f_batch, f_head;
-    const float *change;                       /* [batch, head, query, functional], or none */
     const float *g;                            /* [column, batch, head, query], or none */
     const float *x, *y;                        /* [..., query] and [..., key], or none */
     int64_t x_batch, y_batch;
@@ -195,16 +194,6 @@ static void block(const struct call *c, int64_t b, int64_t h, int64_t start, flo
                     const float *fm = f + m * keys + p * PANEL;
                     dots[m][r] += e0 * load(fm) + e1 * load(fm + LANES);
                 }
-            if (c->change) {
-                vec w0 = (vec){0}, w1 = (vec){0};
-                for (int64_t m = 0; m < c->functionals; m++) {
-                    const float by = c->change[(at + r) * c->functionals + m], *fm = f + m * keys + p * PANEL;
-                    w0 += by * load(fm);
-                    w1 += by * load(fm + LANES);
-                }
-                e0 *= w0;
-                e1 *= w1;
-            }
             store(row, e0);
             store(row + LANES, e1);
         }

@@ -17,10 +17,9 @@ class Asked:
     `bias` [batch or 1, head or 1, key] is added to scores, float32. `beside` [batch, head, query] is the log-sum-exp of
     the scores of what takes mass beside the keys, float32.
 
-    `f` [batch or 1, head or 1, n, key] are functionals of rows, float32. With `change` [batch, head, query, n], float32,
-    the weights of the output and of the columns are multiplied by `sum_n change_in f_nj`; without, `sum_j A_ij f_nj` is
-    answered. `g` [m, batch, head, query], float32, are the weights of m column sums. `score` asks for
-    `sum_j A_ij log A_ij`, and `places`, float32, for `sum_j A_ij |x_i - y_j|`: x [batch or 1, query], y [batch or 1, key].
+    `f` [batch or 1, head or 1, n, key], float32, are functionals of rows, `sum_j A_ij f_nj`, and `g` [m, batch, head,
+    query], float32, the weights of m column sums, `sum_i g_i A_ij`. `places`, float32, ask for `sum_j A_ij |x_i - y_j|`:
+    x [batch or 1, query], y [batch or 1, key]. `score` asks for `sum_j A_ij log A_ij`.
     """
 
     q: Tensor
@@ -32,7 +31,6 @@ class Asked:
     bias: Tensor | None = None
     beside: Tensor | None = None
     f: Tensor | None = None
-    change: Tensor | None = None
     g: Tensor | None = None
     places: tuple[Tensor, Tensor] | None = None
     score: bool = False

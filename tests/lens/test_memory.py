@@ -45,3 +45,16 @@ def test_padding_makes_no_mask_of_queries_and_keys(model: LlamaForCausalLM) -> N
         return peak_bytes(work)
 
     assert taken(lambda: lens.measure(x, [regard.SinkMass(), regard.Entropy()])) < 2 * 4096**2
+
+
+def test_scattered_rows_share_their_keys() -> None:
+    """Twice as many rows of a head take twice the rows, and not another copy of the head's keys and values for each."""
+    shape = {"hidden_size": 256, "intermediate_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1}
+    wide = LlamaForCausalLM(LlamaConfig(vocab_size=64, max_position_embeddings=2048, **shape)).eval()
+    lens, x = regard.attach(wide), {"input_ids": torch.randint(0, 64, (1, 2048))}
+
+    def taken(rows: int) -> int:
+        return peak_bytes(lambda: lens.weights(x, layer=0, heads=[1], queries=list(range(0, 2048, 2048 // rows))))
+
+    copy = 2 * 2048 * 128 * 4
+    assert taken(32) - taken(16) < 16 * copy / 4

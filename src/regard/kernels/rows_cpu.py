@@ -41,10 +41,13 @@ class _Call(ctypes.Structure):
 @cache
 def _kernel() -> ctypes.CDLL | None:
     found = library("rows.c")
-    if found is not None:
-        found.regard_panel.restype = found.regard_rows_at_once.restype = ctypes.c_int64
-        found.regard_rows.argtypes = [ctypes.POINTER(_Call), ctypes.c_int64, ctypes.c_int64]
-    return found
+    if found is None:
+        return None
+    for number in (found.regard_call_size, found.regard_panel, found.regard_rows_at_once):
+        number.restype = ctypes.c_int64
+    found.regard_rows.argtypes = [ctypes.POINTER(_Call), ctypes.c_int64, ctypes.c_int64]
+    # The source may have been replaced by that of another version since this module was imported.
+    return found if found.regard_call_size() == ctypes.sizeof(_Call) else None
 
 
 def supports(q: Tensor) -> bool:

@@ -170,19 +170,21 @@ def test_it_is_of_the_edited_attention(
     assert_close(got, by_map(truth), EXACT)
 
 
+@pytest.mark.parametrize("elements", [blockwise.BLOCK_ELEMENTS, 200], ids=["one block", "several blocks"])
 @pytest.mark.parametrize("name", ["grouped", "causal"])
 @EVERY_BY_MAP
 def test_it_is_of_all_heads_where_some_are_edited(
-    statistic: Statistic, by_map: Callable[[Truth], Tensor], name: str
+    statistic: Statistic,
+    by_map: Callable[[Truth], Tensor],
+    name: str,
+    elements: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(blockwise, "BLOCK_ELEMENTS", elements)
     call = batch(KINDS[name])
     change = effects(call)["renormalised"]
     heads, span = torch.tensor([1]), (2, call.op.q_len - 1)
     patchwork = Patchwork.of(call.op, call.host).apply(change, heads, span)
-    if isinstance(statistic, measure.HeadSimilarity):
-        with pytest.raises(ValueError, match=r"compares all \d heads"):
-            measured(call, patchwork, [statistic])
-        return
     where = torch.zeros(1, call.op.heads, call.op.q_len, dtype=torch.bool)
     where[:, 1, slice(*span)] = True
     got = measured(call, patchwork, [statistic])[0][statistic.name]

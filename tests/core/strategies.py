@@ -12,7 +12,7 @@ from regard.core import dense
 from regard.core.effects import Bias, Effect, Mix, Out
 from regard.core.mask import Mask, Span
 from regard.core.operands import Operands
-from regard.core.terms import Answer, Block, Col, Far, Lse, Part, Parts, Row, Rows, Score, Term
+from regard.core.terms import Answer, Block, Col, Far, Lse, Part, Parts, Row, Rows, Score, Term, Top, Without
 
 LENGTHS = st.sampled_from([1, 2, 7, 63, 65]) | st.integers(3, 130)
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-5}
@@ -150,6 +150,10 @@ def terms(draw: st.DrawFn, op: Operands) -> list[Term]:
         Row(normal(b, k, 1)),
         Row(normal(b, h, k, 2)),
         Row((normal(b, k, 2) > 0).to(op.q.dtype)),
+        Top(),
+        Without(normal(b, k) > 0.5, Score()),
+        Without(normal(1, k) > -0.5, Far(torch.arange(q)[None], torch.arange(k)[None])),
+        Without(torch.zeros(1, k, dtype=torch.bool), Row(normal(k, 2))),
         Far(torch.arange(q)[None] * 2.0, normal(b, k)),
         Col(),
         Col(normal(b, q)),

@@ -17,7 +17,7 @@ from .effects.scores import ScoreEffect, SetScores
 from .mask import Span
 from .operands import Operands
 from .parts import parts
-from .terms import Answer, Attend, Attended, Col, Lse, Part, Row, Score, Term
+from .terms import Answer, Attend, Attended, Col, Lse, Part, Row, Score, Term, Without
 
 FUSED_CALLS = 1
 """Up to so many fused calls are no slower than one pass over blocks, which answers everything at once (`regard bench core`)."""
@@ -114,6 +114,8 @@ class Attention:
         for term in terms:
             if isinstance(term, Attend):
                 answers[term] = Attended(*attend(self.op.over(term.k, term.v, term.mask, term.bias)))
+            elif isinstance(term, Without) and self.made is None and not self.edits and not self.op.laws:
+                (answers[term],) = Attention(self.op.without(term.hidden), self.output)._own([term.term])
         own = [term for term in terms if term not in answers]
         if self.made is not None and any(not isinstance(term, Lse) for term in own):
             raise ValueError(

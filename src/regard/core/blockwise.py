@@ -5,7 +5,7 @@ differentiable: under autograd each block is recomputed in the backward pass, so
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import torch
@@ -17,7 +17,7 @@ from .effects import WeightEffect
 from .mask import Span
 from .operands import Operands
 from .scores import MASKED, beside, by_laws, scores, values, values_beside
-from .terms import Answer, Block, Col, Far, Lse, Part, Parts, Row, Rows, Score, Term
+from .terms import Answer, Block, Col, Far, Lse, Part, Parts, Row, Rows, Score, Term, Top, Without
 
 BLOCK_ELEMENTS = 1 << 20
 """Weights held at once. Blocks that stay in cache beat larger ones on CPUs."""
@@ -124,17 +124,20 @@ def _block(
             case Score():
                 assert w.score is not None
                 answers.append(w.score)
+            case Top():
+                answers.append(w.e.amax(-1) * w.inverse)
             case Row():
                 answers.append(next(row_answers))
             case Col(g):
                 answers.append(_column_sum(w, g))
             case Far(x, y):
-                apart = (x[:, None, slice(*rows), None] - y[:, None, None, slice(*cols)]).abs().to(w.e.dtype)
-                answers.append(torch.linalg.vecdot(w.e, apart) * w.inverse)
+                answers.append(torch.linalg.vecdot(w.e, _apart(w, x, y)) * w.inverse)
             case Part(labels, n):
                 answers.append(_parts(w, v, labels, n))
             case Rows(fn):
                 answers.append(fn(w.full, w.block))
+            case Without(hidden, about):
+                answers.append(_without(w, hidden, about))
             case Output():
                 answers.append(_output(op, w, v))
             case Changed():
@@ -216,6 +219,26 @@ def _column_sum(w: _Weights, g: Tensor | None) -> Tensor:
         rows = g[..., w.block.rows[0] : w.block.rows[1]]
         weight = weight * (rows if g.ndim == 3 else rows[:, None]).to(weight.dtype)
     return (weight[..., None, :] @ w.e).squeeze(-2)
+
+
+def _without(w: _Weights, hidden: Tensor, about: Score | Top | Row | Far) -> Tensor:
+    """Answer a term about a block's weights renormalised without some keys."""
+    e = w.full.masked_fill(hidden[:, None, None, slice(*w.block.cols)], 0.0)
+    mass = e.sum(-1, keepdim=True)
+    a = e / mass.where(mass > 0, 1.0)
+    match about:
+        case Score():
+            return torch.linalg.vecdot(a, torch.where(a == 0, 1.0, a).log())
+        case Top():
+            return a.amax(-1)
+        case Row():
+            return _rows(replace(w, e=a, inverse=torch.ones_like(w.inverse)), [about.f])[0]
+        case Far(x, y):
+            return torch.linalg.vecdot(a, _apart(w, x, y))
+
+
+def _apart(w: _Weights, x: Tensor, y: Tensor) -> Tensor:
+    return (x[:, None, slice(*w.block.rows), None] - y[:, None, None, slice(*w.block.cols)]).abs().to(w.e.dtype)
 
 
 def _parts(w: _Weights, v: Tensor, labels: Tensor, n: int) -> Parts:

@@ -11,7 +11,7 @@ from .effects import Rewrite, SetScores
 from .operands import Operands
 from .patchwork import Patchwork, Piece, cut_term
 from .scores import scores
-from .terms import Answer, Col, Far, Lse, Part, Row, Score, Term
+from .terms import Answer, Col, Far, Lse, Part, Row, Score, Term, Top, Without
 
 ROWS = 2
 """Query rows that are computed again in each call."""
@@ -19,6 +19,7 @@ COLUMNS = 2
 """Key columns that are, where the log-sum-exp was asked for too."""
 
 
+@torch.no_grad()
 def deviation(patchwork: Patchwork, live: Tensor, terms: Sequence[Term], answers: Sequence[Answer]) -> float:
     """Return the worst deviation, `|a - b| / max(1, |b|)`, of answers from a dense float64 computation.
 
@@ -54,7 +55,7 @@ def _row(
     truth = dense.maps(one if own else _double(one), effects)
     worst = 0.0
     for term, answer in zip(terms, answers, strict=True):
-        if not isinstance(term, Lse | Score | Row | Far | Part):
+        if not isinstance(term, Lse | Score | Top | Row | Far | Part | Without):
             continue
         expected = dense.answer(truth, cut_term(term, replace(piece, queries=(query, query + 1)), patchwork.op.heads))
         for got, right in zip(_tensors(answer), _tensors(expected), strict=True):

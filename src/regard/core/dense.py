@@ -4,7 +4,7 @@ Every fast path is tested against it. It is the default of nothing.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from .effects import Effect, Output, ScoreEffect, WeightEffect
 from .effects.inputs import InputEffect
 from .effects.outputs import OutputEffect
 from .operands import Operands
-from .terms import Answer, Attend, Attended, Block, Col, Far, Lse, Part, Parts, Row, Rows, Score, Term
+from .terms import Answer, Attend, Attended, Block, Col, Far, Lse, Part, Parts, Row, Rows, Score, Term, Top, Without
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +101,8 @@ def answer(m: Maps, term: Term) -> Answer:
             return m.lse
         case Score():
             return (a * torch.where(a == 0, 1.0, a).log()).sum(-1)  # a weight of 0 adds 0, to the gradient as well
+        case Top():
+            return a.amax(-1)
         case Row(f):
             f = f[:, None] if f.ndim == 3 else _each_head(f, m.op) if f.ndim == 4 else f
             return a @ f.to(a.dtype)
@@ -116,6 +118,10 @@ def answer(m: Maps, term: Term) -> Answer:
             mass = a @ chosen[:, None]
             out = torch.einsum("bhqk,bks,bhkd->bhqsd", a, chosen.expand(a.shape[0], -1, -1), m.v)
             return Parts(mass, out)
+        case Without(hidden, about):
+            left = a.masked_fill(hidden[:, None, None], 0.0)
+            mass = left.sum(-1, keepdim=True)
+            return answer(replace(m, weights=left / mass.where(mass > 0, 1.0)), about)
         case Rows(fn):
             return fn(a, Block(None, (0, a.shape[2]), (0, a.shape[3]), m.seen))
         case Attend(k, v, mask, bias):

@@ -105,6 +105,10 @@ class Operands:
         mask = Mask(self.batch, self.q_len, k.shape[2], self.q.device) if mask is None else mask
         return Operands(self.q, k, v, mask, self.scale, self.softcap, bias=bias)
 
+    def without(self, hidden: Tensor) -> "Operands":
+        """Return the attention that sees neither some keys, [batch or 1, key] bool, nor sink logits nor extra keys."""
+        return replace(self, mask=self.mask.without(hidden[:, None]), sink=None, extra=())
+
     def select(self, heads: Tensor | None, queries: slice) -> "Operands":
         """Return the attention of some query heads (indices; None for all) and of a range of queries."""
         start, stop, _ = queries.indices(self.q_len)

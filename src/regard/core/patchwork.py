@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from .attention import Attention
+from .blockwise import blocks
 from .effects import Effect
 from .effects.effect import cut, cut_kv_heads
 from .mask import Span
 from .operands import Operands
-from .terms import Answer, Attend, Col, Far, Row, Rows, Term, shifted
+from .terms import Answer, Attend, Block, Col, Far, OfBlock, Row, Rows, Term, Without, shifted
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +50,12 @@ class Patchwork:
         if len(self.pieces) == 1:
             return self.pieces[0].attention.answer(terms)
         of = self.op.heads
-        answers = [piece.attention.answer([cut_term(term, piece, of) for term in terms]) for piece in self.pieces]
-        return [self._join(term, [a[i] for a in answers]) for i, term in enumerate(terms)]
+        apart = [term for term in terms if not (isinstance(term, Rows) and term.all_heads)]
+        answers = [piece.attention.answer([cut_term(term, piece, of) for term in apart]) for piece in self.pieces]
+        joined = iter([self._join(term, [a[i] for a in answers]) for i, term in enumerate(apart)])
+        return [
+            self._side_by_side(term.fn) if isinstance(term, Rows) and term.all_heads else next(joined) for term in terms
+        ]
 
     def select(self, heads: Tensor | None, queries: Span) -> "Patchwork":
         """Return the attention of some heads and a range of queries, its own indices counting from 0."""
@@ -95,6 +100,22 @@ class Patchwork:
                 out[:, piece.heads, slice(*piece.queries)] = piece.attention.output().to(out.dtype)
         return out
 
+    def _side_by_side(self, fn: OfBlock) -> Tensor:
+        """Answer a function of the rows of all heads, block by block as one attention would."""
+        keys = self.op.k_len
+
+        def whole(weights: Tensor, block: Block) -> Tensor:
+            assert block.seen is not None
+            both = torch.stack([weights, block.seen.to(weights.dtype)], -1)
+            return torch.nn.functional.pad(both, (0, 0, block.cols[0], keys - block.cols[1]))
+
+        parts = []
+        for rows, _ in blocks(self.op):
+            (both,) = self.select(None, rows).answer([Rows(whole)])
+            assert isinstance(both, Tensor)
+            parts.append(fn(both[..., 0], Block(None, rows, (0, keys), both[..., 1].bool())))
+        return torch.cat(parts, 2)
+
     def _join(self, term: Term, answers: Sequence[Answer]) -> Answer:
         if not isinstance(answers[0], Tensor):
             return type(answers[0])(*(self._scatter(tensors) for tensors in zip(*answers, strict=True)))
@@ -137,6 +158,10 @@ def cut_term(term: Term, piece: Piece, of: int) -> Term:
             return Col(g[:, piece.heads] if g.ndim == 3 and g.shape[1] > 1 else g)
         case Far(x, y):
             return Far(x[:, slice(*piece.queries)], y)
+        case Without(hidden, about):
+            inner = cut_term(about, piece, of)
+            assert isinstance(inner, type(about))
+            return Without(hidden, inner)
         case Rows(fn):
             return Rows(shifted(fn, piece.heads, piece.queries[0]))
     return term

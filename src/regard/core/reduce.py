@@ -33,7 +33,7 @@ class Moments:
     squares: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
 
     def add(self, values: Tensor) -> None:
-        values = values.detach().double().cpu()
+        values = values.double().cpu()
         there = ~values.isnan()
         count = there.sum(0).double()
         total = torch.where(there, values, 0.0).sum(0)
@@ -68,7 +68,7 @@ class Keep:
     examples: list[Tensor] = field(default_factory=list)
 
     def add(self, values: Tensor) -> None:
-        self.examples.extend(values.detach().float().cpu())
+        self.examples.extend(values.float().cpu())
 
     def merge(self, other: "Keep") -> None:
         self.examples.extend(other.examples)

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ..kernels import rows_cpu
-from ..kernels.rows import MASKED, Asked
+from ..kernels import rows_cpu, rows_triton
+from ..kernels.rows import MASKED, Answered, Asked
 from .operands import Operands
 from .scores import beside, values, values_beside
-from .terms import Answer, Col, Far, Lse, Row, Score, Term
+from .terms import Answer, Col, Far, Lse, Row, Score, Term, Top
 
-NARROW = rows_cpu.FUNCTIONALS
+KERNELS = (rows_cpu, rows_triton)
+NARROW = min(kernel.FUNCTIONALS for kernel in KERNELS)
 """Functionals that one pass takes; a term of more is attended to in the place of values."""
 QUERIES = 16
 """Fewer queries leave most of a block empty."""
@@ -24,17 +25,23 @@ QUERIES = 16
 def supports(op: Operands) -> bool:
     """Say whether a kernel computes these weights exactly, and is worth it."""
     plain = not op.laws and not op.needs_grad and (op.bias is None or op.key_bias() is not None)
-    return plain and op.q_len >= QUERIES and op.k_len > 0 and rows_cpu.supports(op.q) and op.mask.bounds is not None
+    return (
+        plain
+        and op.q_len >= QUERIES
+        and op.k_len > 0
+        and any(kernel.supports(op.q) for kernel in KERNELS)
+        and op.mask.bounds is not None
+    )
 
 
 def answers(term: Term) -> bool:
     """Say whether the kernel answers such a term."""
-    return isinstance(term, Lse | Score | Row | Far | Col)
+    return isinstance(term, Lse | Score | Top | Row | Far | Col)
 
 
 def attend(op: Operands) -> tuple[Tensor, Tensor]:
     """Return output [batch, head, query, value_dim] and log-sum-exp [batch, head, query], in float32, without dropout."""
-    got = rows_cpu.rows(replace(_asked(op), v=op.v))
+    got = _rows(replace(_asked(op), v=op.v))
     assert got.out is not None
     return _with_extra(op, got.out, got.lse), got.lse
 
@@ -65,7 +72,7 @@ def attend_to(op: Operands, keys: Tensor, real: Tensor) -> tuple[Tensor, Tensor]
         return tensor.gather(2, index[..., None].expand(-1, tensor.shape[1], -1, tensor.shape[-1]))
 
     bias = bias.masked_fill(~real[:, None], MASKED)
-    got = rows_cpu.rows(Asked(op.q, of(op.k), of(op.v), op.scale, lo, hi, op.softcap, bias))
+    got = _rows(Asked(op.q, of(op.k), of(op.v), op.scale, lo, hi, op.softcap, bias))
     assert got.out is not None
     return got.out, got.lse
 
@@ -109,8 +116,9 @@ class _Pass:
             g=torch.stack([_of_queries(op, term) for term in columns]) if columns else None,
             places=None if self.far is None else (self.far.x.float(), self.far.y.float()),
             score=any(isinstance(term, Score) for term in self.terms),
+            top=any(isinstance(term, Top) for term in self.terms),
         )
-        got = rows_cpu.rows(asked)
+        got = _rows(asked)
         split = iter(() if got.row is None else got.row.split([term.f.shape[-1] for term in self.narrow], -1))
         summed = iter(() if got.col is None else got.col)
         found: dict[Term, Answer] = {}
@@ -120,6 +128,8 @@ class _Pass:
                     value: Tensor | None = got.lse
                 case Score():
                     value = got.score
+                case Top():
+                    value = got.top
                 case Far():
                     value = got.apart
                 case Col():
@@ -142,6 +152,10 @@ def _asked(op: Operands) -> Asked:
     others = beside(op, (0, op.q_len))
     aside = None if others is None else torch.logsumexp(others, -1)
     return Asked(op.q, op.k, None, op.scale, lo, hi, op.softcap, added, aside)
+
+
+def _rows(asked: Asked) -> Answered:
+    return next(kernel for kernel in KERNELS if kernel.supports(asked.q)).rows(asked)
 
 
 def _with_extra(op: Operands, out: Tensor, lse: Tensor) -> Tensor:

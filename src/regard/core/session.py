@@ -26,7 +26,8 @@ class Session:
     this pass's, `prompt` those of the prompt, padding included. `ids` [batch, token] are the token ids so far and `valid`
     [batch, token] is False for padding, each None if the model was given none; `ends` [batch] are the places behind each
     prompt's last token where padding on the right makes them differ. `examples` [batch] says which example each row belongs
-    to where a generation gives one several (beams, samples), None where rows are examples. `source` is what an
+    to where a generation gives one several (beams, samples), None where rows are examples. `beams` [sequence, step] says, when
+    a beam search has ended, by which row of each step its returned sequences went, -1 behind their ends. `source` is what an
     encoder-decoder's encoder was given, with `ids` and `valid` of its own.
     """
 
@@ -38,6 +39,7 @@ class Session:
     valid: Tensor | None = None
     ends: Tensor | None = None
     examples: Tensor | None = None
+    beams: Tensor | None = None
     segments: Segments | None = None
     source: "Session | None" = None
     states: dict[tuple[int, Any], tuple[object, dict[str, Any]]] = field(default_factory=dict)

@@ -33,6 +33,11 @@ class Score(Term):
 
 
 @dataclass(frozen=True, eq=False)
+class Top(Term):
+    """The largest weight of every row, `max_j A_ij`, [batch, head, query]."""
+
+
+@dataclass(frozen=True, eq=False)
 class Row(Term):
     """Linear functionals of every row, `sum_j A_ij f_jn`: [batch, head, query, n].
 
@@ -81,6 +86,18 @@ class Part(Term):
     n: int
 
 
+@dataclass(frozen=True, eq=False)
+class Without(Term):
+    """A term about the weights as they would be without some keys: `A_ij kept_j / sum_j A_ij kept_j`.
+
+    Shape of hidden: [batch or 1, key] bool. Sink logits and extra keys are hidden, too; a row with nothing left is empty.
+    `term` is a `Score`, `Top`, `Row` or `Far`.
+    """
+
+    hidden: Tensor
+    term: Score | Top | Row | Far
+
+
 class Attended(NamedTuple):
     """An attention's output [batch, head, query, value_dim] and log-sum-exp [batch, head, query]."""
 
@@ -123,10 +140,11 @@ class Rows(Term):
     """Any function of exact rows, computed block by block: `fn(weights, block)`, concatenated over queries.
 
     fn gets weights [batch, head, row, col], where every key outside `block.cols` has weight 0, and returns
-    [batch, head, row, ...].
+    [batch, head, row, ...]. Heads that edits have taken apart come apart, or with `all_heads` side by side.
     """
 
     fn: OfBlock
+    all_heads: bool = False
 
 
 Answer = Tensor | Parts | Attended

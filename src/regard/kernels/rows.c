@@ -46,7 +46,7 @@ struct call {
     const float *g;                            /* [column, batch, head, query], or none */
     const float *x, *y;                        /* [..., query] and [..., key], or none */
     int64_t x_batch, y_batch;
-    float *lse, *out, *score, *apart, *row;    /* as in rows.py; all but lse may be none */
+    float *lse, *out, *score, *most, *apart, *row;   /* as in rows.py; all but lse may be none */
     float *col;                                /* [batch, head, chunk, column, key], zero at first, or none */
 };
 
@@ -222,6 +222,7 @@ static void block(const struct call *c, int64_t b, int64_t h, int64_t start, flo
         c->lse[at + r] = dead ? -INFINITY : shift[r] + log_z;
         /* Counted from the row's maximum this is minus a sum of two numbers that are not negative: nothing cancels. */
         if (c->score) c->score[at + r] = dead ? 0 : (sum(scored[r]) - mass * log_z) * inverse[r];
+        if (c->most) c->most[at + r] = dead ? 0 : expf(largest(top[r]) - shift[r]) * inverse[r];
         if (x) c->apart[at + r] = sum(apart[r]) * inverse[r];
         if (c->row)
             for (int64_t m = 0; m < c->functionals; m++)

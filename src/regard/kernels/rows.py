@@ -19,7 +19,8 @@ class Asked:
 
     `f` [batch or 1, head or 1, n, key], float32, are functionals of rows, `sum_j A_ij f_nj`, and `g` [m, batch, head,
     query], float32, the weights of m column sums, `sum_i g_i A_ij`. `places`, float32, ask for `sum_j A_ij |x_i - y_j|`:
-    x [batch or 1, query], y [batch or 1, key]. `score` asks for `sum_j A_ij log A_ij`.
+    x [batch or 1, query], y [batch or 1, key]. `score` asks for
+    `sum_j A_ij log A_ij`, and `top` for `max_j A_ij`.
     """
 
     q: Tensor
@@ -35,19 +36,21 @@ class Asked:
     g: Tensor | None = None
     places: tuple[Tensor, Tensor] | None = None
     score: bool = False
+    top: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Answered:
     """Log-sum-exp [batch, head, query], -inf for a row that sees no key, and whatever else was asked for, all in float32.
 
-    Shapes: out [batch, head, query, value_dim], score and apart (for `places`) [batch, head, query], row
+    Shapes: out [batch, head, query, value_dim], score, top and apart (for `places`) [batch, head, query], row
     [batch, head, query, n], col [m, batch, head, key].
     """
 
     lse: Tensor
     out: Tensor | None = None
     score: Tensor | None = None
+    top: Tensor | None = None
     apart: Tensor | None = None
     row: Tensor | None = None
     col: Tensor | None = None

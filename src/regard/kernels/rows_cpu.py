@@ -34,7 +34,7 @@ class _Call(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("f_batch", "f_head")),
         *((name, ctypes.c_void_p) for name in ("g", "x", "y")),
         *((name, ctypes.c_int64) for name in ("x_batch", "y_batch")),
-        *((name, ctypes.c_void_p) for name in ("lse", "out", "score", "apart", "row", "col")),
+        *((name, ctypes.c_void_p) for name in ("lse", "out", "score", "most", "apart", "row", "col")),
     ]
 
 
@@ -91,6 +91,7 @@ def rows(asked: Asked) -> Answered:
 
     lse = empty(batch, heads, queries)
     score = empty(batch, heads, queries) if asked.score else None
+    most = empty(batch, heads, queries) if asked.top else None
     x, y = (None, None) if asked.places is None else (asked.places[0].contiguous(), pad(asked.places[1], (0, more)))
     apart = None if x is None else empty(batch, heads, queries)
     row = empty(batch, heads, queries, functionals) if f is not None else None
@@ -104,7 +105,7 @@ def rows(asked: Asked) -> Answered:
             setattr(call, name, None if tensor is None else tensor.data_ptr())
 
     point(q=q, k=k, v=v, lo=lo, hi=hi, bias=bias, beside=beside, f=f, g=g, x=x, y=y)
-    point(lse=lse, out=out, score=score, apart=apart, row=row, col=col)
+    point(lse=lse, out=out, score=score, most=most, apart=apart, row=row, col=col)
     call.softcap = asked.softcap or 0.0
     call.bounds_batch = _stride(lo, 0)
     if v is not None:
@@ -121,6 +122,7 @@ def rows(asked: Asked) -> Answered:
         lse,
         None if out is None or values is None else out[..., : values.shape[-1]],
         score,
+        most,
         apart,
         row,
         None if col is None else col.sum(2).movedim(2, 0)[..., :keys],

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..core.call import Call
 from ..core.reduce import Moments
-from ..core.terms import Rows, Term
+from ..core.terms import Term, Top
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,6 @@ class MaxWeight:
         return Moments()
 
     def plan(self, call: Call) -> Generator[dict[str, Term], dict[str, Tensor], Tensor]:
-        """Ask for exact rows."""
-        got = yield {"max": Rows(lambda weights, block: weights.amax(-1))}
-        return call.mean(got["max"])
+        """Ask for it."""
+        got = yield {"top": Top()}
+        return call.mean(got["top"])

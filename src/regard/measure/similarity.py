@@ -34,23 +34,15 @@ class HeadSimilarity:
         return Moments()
 
     def plan(self, call: Call) -> Generator[dict[str, Term], dict[str, Tensor], Tensor]:
-        """Ask for the products between heads, row by row.
-
-        Raises ValueError where an edit of some heads leaves no rows in which all heads stand side by side.
-        """
+        """Ask for the products between heads, row by row."""
 
         def products(weights: Tensor, block: Block) -> Tensor:
-            if weights.shape[1] != call.op.heads:
-                raise ValueError(
-                    f"{self.name} compares all {call.op.heads} heads of {call.site} row by row, and an edit changes "
-                    f"{weights.shape[1]} of them apart from the others: measure it without the edit"
-                )
             if self.centred:
                 weights = weights - _even(weights, block)
             rows = weights.transpose(1, 2)  # [batch, row, head, col]
             return (rows @ rows.transpose(-1, -2)).transpose(1, 2)
 
-        got = yield {"products": Rows(products)}
+        got = yield {"products": Rows(products, all_heads=True)}
         real = (call.qpos >= 0)[:, None, :, None]  # a dead row's products are 0
         gram = torch.where(real, got["products"], 0.0).sum(2)
         square = gram.diagonal(dim1=-2, dim2=-1)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..core.call import Call
 from ..core.reduce import Finished, Moments
-from ..core.terms import Block, Rows, Term
+from ..core.terms import Block, Far, Row, Rows, Score, Term, Without
 
 AREAS = ("first", "other sinks", "image", "system", "user", "assistant", "last 16", "rest", "sink logit")
 NAMED = AREAS[2:6]
@@ -42,34 +42,34 @@ class Whereabouts:
         return Moments()
 
     def plan(self, call: Call) -> Plan:
-        """Ask for the column sums, which tell the sinks, then for exact rows."""
+        """Ask for the column sums, which tell the sinks, then for the rest; what is recent needs exact rows."""
         got = yield {"received": call.received}
         areas = _areas(call, other_sinks(call, got["received"]))
-        kept = ~(areas[..., 0] | areas[..., 1])
-        columns, rest = areas.to(call.op.work_dtype), areas[..., -1]
+        sinks, rest = areas[..., 0] | areas[..., 1], areas[..., -1]
         own = call.site.role == "self"
-        line = own and self.text  # patches stand in no line, and the keys of cross-attention in another
 
-        def entries(weights: Tensor, block: Block) -> Tensor:
+        def recent(weights: Tensor, block: Block) -> Tensor:
             cols = slice(*block.cols)
-            mass = weights @ columns[:, None, cols].to(weights.dtype)
             back = call.qpos[:, None, slice(*block.rows), None] - call.kpos[:, None, None, cols]
-            near = rest[:, None, None, cols] & (back >= 0) & (back < LAST) if line else torch.zeros_like(back).bool()
-            recent = (weights * near).sum(-1)
-            others = weights * kept[:, None, None, cols]
-            left = others.sum(-1)
-            share = others / left.clamp_min(LEFT)[..., None]
-            entropy = -torch.xlogy(share, share).sum(-1)
-            distance = (share * back.abs()).sum(-1)
-            nothing = left <= LEFT
-            ends = torch.stack([entropy, distance], -1).masked_fill(nothing[..., None], torch.nan)
-            total = mass.sum(-1)
-            tail = torch.stack([recent, mass[..., -1] - recent, 1 - total], -1)
-            return torch.cat([mass[..., :-1], tail, ends], -1)
+            near = rest[:, None, None, cols] & (back >= 0) & (back < LAST)
+            return torch.linalg.vecdot(weights, near.to(weights.dtype))
 
-        found = (yield {"entries": Rows(entries)})["entries"]
-        if not own:
-            found[..., -1] = torch.nan  # queries and keys lie on different sequences
+        asked: dict[str, Term] = {
+            "mass": Row(areas.to(call.op.work_dtype)),
+            "entropy": Without(sinks, Score()),
+            "distance": Without(sinks, Far(call.qpos, call.kpos)),
+        }
+        if own and self.text:  # patches stand in no line, and the keys of cross-attention in another
+            asked["recent"] = Rows(recent)
+        got = yield asked
+        mass = got["mass"]
+        near = got["recent"] if "recent" in got else torch.zeros_like(mass[..., -1])
+        nothing = mass[..., 2:].sum(-1) <= LEFT
+        # Without its sinks, a row that has nothing else has no entropy; and queries and keys may lie on different sequences.
+        entropy = (-got["entropy"]).masked_fill(nothing, torch.nan)
+        distance = got["distance"].masked_fill(nothing if own else torch.ones_like(nothing), torch.nan)
+        tail = [near, mass[..., -1] - near, 1 - mass.sum(-1), entropy, distance]
+        found = torch.cat([mass[..., :-1], torch.stack(tail, -1)], -1)
         there = call.live[..., None] & ~found.isnan()
         return torch.where(there, found, 0.0).sum(2) / there.sum(2)
 
@@ -183,15 +183,16 @@ class FavouriteKeys:
         return First()
 
     def plan(self, call: Call) -> Plan:
-        """Ask for exact rows."""
+        """Ask for exact rows, of which only a few are looked at."""
+        real = (call.qpos[0] >= 0).nonzero().flatten()
+        shown = real[spaced(len(real))]
 
         def favourites(weights: Tensor, block: Block) -> Tensor:
-            top = weights.topk(min(self.k, weights.shape[-1]), -1)
-            found = torch.stack([top.indices.to(weights.dtype) + block.cols[0], top.values], -1)
-            found = found.masked_fill((top.values <= 0)[..., None], torch.nan)
-            missing = self.k - found.shape[-2]
-            return torch.nn.functional.pad(found, (0, 0, 0, missing), value=torch.nan)
+            found = weights.new_full((*weights.shape[:3], self.k, 2), torch.nan)
+            here = shown[(shown >= block.rows[0]) & (shown < block.rows[1])] - block.rows[0]
+            top = weights[:, :, here].topk(min(self.k, weights.shape[-1]), -1)
+            pair = torch.stack([top.indices.to(weights.dtype) + block.cols[0], top.values], -1)
+            found[:, :, here, : pair.shape[-2]] = pair.masked_fill((top.values <= 0)[..., None], torch.nan)
+            return found
 
-        found = (yield {"favourites": Rows(favourites)})["favourites"]
-        real = (call.qpos[0] >= 0).nonzero().flatten()
-        return found[:, :, real[spaced(len(real))]]
+        return (yield {"favourites": Rows(favourites)})["favourites"][:, :, shown]

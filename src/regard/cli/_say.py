@@ -6,8 +6,11 @@ from typing import NoReturn
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
+
+PERIOD = 600
+"""Seconds that the speed is taken over: one layer of a large model can take a minute, and two have to be in it."""
 
 
 def fail(reason: object) -> NoReturn:
@@ -36,7 +39,13 @@ class Bar:
 @contextmanager
 def bar(title: str, total: int, quiet: bool) -> Iterator[Bar]:
     """Show a progress bar on stderr while at work, if somebody watches."""
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
     with _progress(columns, quiet) as progress:
         yield Bar(progress, title, total)
 
@@ -52,4 +61,10 @@ def waiting(title: str, quiet: bool) -> Iterator[None]:
 
 def _progress(columns: tuple[object, ...], quiet: bool) -> Progress:
     console = Console(stderr=True)
-    return Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)  # type: ignore[arg-type]
+    return Progress(
+        *columns,  # type: ignore[arg-type]
+        console=console,
+        transient=True,
+        speed_estimate_period=PERIOD,
+        disable=quiet or not console.is_terminal,
+    )

@@ -1,12 +1,13 @@
 """`regard diff`: what two models, or one with and without edits, attend to differently, as a page."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import _load, _say
+from . import _load, _options, _say
 
 if TYPE_CHECKING:
     from ..report.data import Scan
@@ -15,45 +16,38 @@ if TYPE_CHECKING:
 def diff(
     first: Annotated[str, typer.Argument(metavar="A", help="Local folder or hub name.")],
     second: Annotated[
-        str | None, typer.Argument(metavar="[B]", help="Another model or checkpoint; without it, A with --edit.")
+        str | None,
+        typer.Argument(metavar="[B]", help="Another model or checkpoint; without it, A with --edit or --adapter."),
     ] = None,
     edit: Annotated[
         Path | None,
         typer.Option("--edit", metavar="FILE", help="Edits of the second, as regard.save_edits writes them."),
     ] = None,
-    text: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--text",
-            metavar="FILE",
-            help="A file is one text; '-' is standard input; give several.",
-            show_default="a built-in sample",
-        ),
-    ] = None,
-    data: Annotated[
-        list[Path] | None,
-        typer.Option("--data", metavar="FILE", help=".jsonl or .parquet with text or messages; .txt, one text a line."),
-    ] = None,
+    text: _options.Texts = None,
+    messages: _options.Messages = None,
+    data: _options.Data = None,
+    images: _options.Images = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The report to write.")] = Path("regard-diff.html"),
     json_out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write both scans, too.")] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option(min=2, help="Cut longer texts.", show_default="what the models can take")
+    max_tokens: _options.MaxTokens = None,
+    batch_size: _options.BatchSize = 8,
+    dtype: _options.Precision = _load.Dtype.auto,
+    device: _options.Device = None,
+    device_map: _options.DeviceMap = None,
+    adapter: Annotated[
+        str | None, typer.Option(metavar="ADAPTER", help="A PEFT adapter of the second: local folder or hub name.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Texts that run together, at most.")] = 8,
-    dtype: Annotated[_load.Dtype, typer.Option(help="Precision to load the models in.")] = _load.Dtype.auto,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...", show_default="cuda if there is one")] = None,
+    load_in_4bit: _options.FourBit = False,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of A on the hub.")] = None,
     revision_b: Annotated[
         str | None, typer.Option(help="Branch, tag or commit of B on the hub.", show_default="that of A")
     ] = None,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Let the models' own code run.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the paths of what was written.")] = False,
+    trust_remote_code: _options.RemoteCode = False,
+    quiet: _options.Quiet = False,
 ) -> None:
-    """Measure two models on the same texts, or one with and without edits, and write what differs."""
-    if second is None and edit is None and revision_b is None:
-        raise typer.BadParameter("give a second model, --revision-b, or --edit", param_hint="B")
+    """Measure two models on the same inputs, or one with and without edits or an adapter, and write what differs."""
+    if second is None and edit is None and revision_b is None and adapter is None:
+        raise typer.BadParameter("give a second model, --revision-b, --adapter or --edit", param_hint="B")
     if json_out and json_out.resolve() == out.resolve():
         raise typer.BadParameter("the report and the numbers need two files", param_hint="--json")
     from ..report.files import check_writable, write_atomic
@@ -62,22 +56,31 @@ def diff(
         for path in (out, json_out):
             if path:
                 check_writable(path)
-        texts, _ = _load.given(text or [], [], data or [], None)
-        edits = _edits(edit)
-        sides = [(first, revision, ()), (second or first, revision_b or revision, edits)]
+        texts, pictures = _load.given(text or [], messages or [], data or [], images)
+        given = (texts, None) if texts else (None, pictures)
+        how = _load.Options(
+            revision,
+            dtype.value,
+            device,
+            device_map,
+            trust_remote_code=trust_remote_code,
+            load_in_4bit=load_in_4bit,
+            whole=adapter is not None,  # an adapted model is, and both sides are to have the same modules
+        )
+        other = replace(how, revision=revision_b or revision, adapter=adapter)
+        sides = [(first, how, ()), (second or first, other, _edits(edit))]
         scans: list[Scan] = []
         loaded: Any = None
-        for place, (name, wanted, own) in enumerate(sides):
-            if loaded is None or (name, wanted) != sides[place - 1][:2]:
-                options = _load.Options(wanted, dtype.value, device, trust_remote_code=trust_remote_code)
+        for place, (name, options, edits) in enumerate(sides):
+            if loaded is None or (name, options) != sides[place - 1][:2]:
+                loaded = None  # two large models may not fit at once
                 with _say.waiting(f"loading {name}", quiet):
                     loaded = _load.load_any(name, options)
-            model, processor = loaded
-            scans.append(_scan(model, processor, texts, name, wanted, own, max_tokens, batch_size, quiet))
+            scans.append(_scan(loaded, given, name, options.revision, edits, max_tokens, batch_size, quiet))
         from ..report.diff import to_json
         from ..report.diff_page import page
 
-        names = _names(first, second, edit, revision, revision_b)
+        names = _names(first, second, revision, revision_b, [adapter, edit])
         before, after = scans
         page(before, after, names).save(out)
         if json_out:
@@ -103,9 +106,8 @@ def _edits(path: Path | None) -> tuple[Any, ...]:
 
 
 def _scan(
-    model: Any,
-    processor: Any,
-    texts: list[Any],
+    loaded: tuple[Any, Any],
+    given: tuple[Any, Any],
     name: str,
     revision: str | None,
     edits: tuple[Any, ...],
@@ -115,11 +117,12 @@ def _scan(
 ) -> "Scan":
     from ..report import scan as report
 
-    with _say.bar(f"measuring {name}", len(texts), quiet) as progress:
+    texts, images = given
+    with _say.bar(f"measuring {name}", 1, quiet) as progress:
         return report.scan(
-            model,
-            processor,
+            *loaded,
             texts,
+            images=images,
             max_tokens=max_tokens,
             batch_size=batch_size,
             name=name,
@@ -130,7 +133,7 @@ def _scan(
 
 
 def _names(
-    first: str, second: str | None, edit: Path | None, revision: str | None, revision_b: str | None
+    first: str, second: str | None, revision: str | None, revision_b: str | None, changes: list[str | Path | None]
 ) -> tuple[str, str]:
     """Return what stands for both sides, told apart."""
     one, other = _short(first), _short(second or first)
@@ -138,8 +141,9 @@ def _names(
         one, other = first, second or first
     if revision_b:
         one, other = f"{one} at {revision or 'main'}", f"{other} at {revision_b}"
-    if edit:
-        other = f"{other} with {edit.name}"
+    told = " and ".join(Path(change).name for change in changes if change)
+    if told:
+        other = f"{other} with {told}"
     return (one, other) if one != other else (f"{one} (first)", f"{other} (second)")
 
 

@@ -1,14 +1,13 @@
 """`regard doctor`: can this model be measured and edited exactly."""
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from . import _load, _say
+from . import _load, _options, _say
 
 if TYPE_CHECKING:
     from ..lens import Lens
@@ -22,20 +21,14 @@ def doctor(
     known: Annotated[
         bool, typer.Option("--known", help="Measure what papers report of this model, beside what they report.")
     ] = False,
-    json_out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the findings, too.")] = None,
-    dtype: Annotated[_load.Dtype, typer.Option(help="Precision to load the model in.")] = _load.Dtype.auto,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...", show_default="cuda if there is one")] = None,
-    device_map: Annotated[
-        str | None, typer.Option(metavar="MAP", help="auto, balanced, ...: spread the model over devices.")
-    ] = None,
-    adapter: Annotated[
-        str | None, typer.Option(metavar="ADAPTER", help="A PEFT adapter: local folder or hub name.")
-    ] = None,
-    load_in_4bit: Annotated[bool, typer.Option("--load-in-4bit", help="Quantise the weights while loading.")] = False,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Let the model's own code run.")
-    ] = False,
+    json_out: _options.Json = None,
+    dtype: _options.Precision = _load.Dtype.auto,
+    device: _options.Device = None,
+    device_map: _options.DeviceMap = None,
+    adapter: _options.Adapter = None,
+    load_in_4bit: _options.FourBit = False,
+    revision: _options.Revision = None,
+    trust_remote_code: _options.RemoteCode = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but failures.")] = False,
 ) -> None:
     """Check that this model can be measured and edited exactly; exit code 1 if a check fails."""

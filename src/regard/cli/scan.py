@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import _load, _say
+from . import _load, _options, _say
 
 if TYPE_CHECKING:
-    from ..report.data import Finding, Scan
+    from ..report.data import Check, Finding, Scan
 
 
 def _print_schema(wanted: bool) -> None:
@@ -28,29 +28,12 @@ def scan(
         str | None,
         typer.Argument(metavar="[MODEL]", help="Local folder or hub name; without it, a small demo model."),
     ] = None,
-    text: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--text",
-            metavar="FILE",
-            help="A file is one text; '-' is standard input; give several.",
-            show_default="a built-in sample",
-        ),
-    ] = None,
-    messages: Annotated[
-        list[Path] | None,
-        typer.Option("--messages", metavar="FILE", help="Conversations, one a line, as JSON lists of messages."),
-    ] = None,
-    data: Annotated[
-        list[Path] | None,
-        typer.Option("--data", metavar="FILE", help=".jsonl or .parquet with text or messages; .txt, one text a line."),
-    ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Images, for models that see; those that read are asked about each."),
-    ] = None,
+    text: _options.Texts = None,
+    messages: _options.Messages = None,
+    data: _options.Data = None,
+    images: _options.Images = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The report to write.")] = Path("regard-report.html"),
-    json_out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers, too.")] = None,
+    json_out: _options.Json = None,
     schema: Annotated[
         bool,
         typer.Option("--schema", callback=_print_schema, is_eager=True, help="Print the schema of --json and end."),
@@ -58,24 +41,19 @@ def scan(
     redact: Annotated[
         bool, typer.Option("--redact", help="Leave texts, tokens and images out of what is written.")
     ] = False,
-    max_tokens: Annotated[
-        int | None, typer.Option(min=2, help="Cut longer texts.", show_default="what the model can take")
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Texts that run together, at most.")] = 8,
-    dtype: Annotated[_load.Dtype, typer.Option(help="Precision to load the model in.")] = _load.Dtype.auto,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...", show_default="cuda if there is one")] = None,
-    device_map: Annotated[
-        str | None, typer.Option(metavar="MAP", help="auto, balanced, ...: spread the model over devices.")
-    ] = None,
-    adapter: Annotated[
-        str | None, typer.Option(metavar="ADAPTER", help="A PEFT adapter: local folder or hub name.")
-    ] = None,
-    load_in_4bit: Annotated[bool, typer.Option("--load-in-4bit", help="Quantise the weights while loading.")] = False,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Let the model's own code run.")
+    no_doctor: Annotated[
+        bool, typer.Option("--no-doctor", help="Measure without examining the model first, in brief.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the paths of what was written.")] = False,
+    max_tokens: _options.MaxTokens = None,
+    batch_size: _options.BatchSize = 8,
+    dtype: _options.Precision = _load.Dtype.auto,
+    device: _options.Device = None,
+    device_map: _options.DeviceMap = None,
+    adapter: _options.Adapter = None,
+    load_in_4bit: _options.FourBit = False,
+    revision: _options.Revision = None,
+    trust_remote_code: _options.RemoteCode = False,
+    quiet: _options.Quiet = False,
 ) -> None:
     """Measure what a model attends to, and write a report."""
     sources = text or []
@@ -99,7 +77,7 @@ def scan(
         from ..report import scan as report
 
         given, beside = (texts, None) if texts or not pictures else (None, pictures)
-        with _say.bar("measuring", len(texts or pictures), quiet) as progress:
+        with _say.bar("measuring", 1, quiet) as progress:
             result = report.scan(
                 loaded,
                 processor,
@@ -111,6 +89,8 @@ def scan(
                 revision=revision,
                 command=_command(redact),
                 redact=redact,
+                doctor=not no_doctor,
+                told=_alarm,
                 progress=progress,
             )
         with _say.waiting("writing the report", quiet):
@@ -122,8 +102,18 @@ def scan(
     except (OSError, ValueError, TypeError, MemoryError) as error:
         _say.fail(error)
     _tell(result, [path for path in (out, json_out) if path], quiet)
-    if not result.trusted:
+    if not result.exact:
         _say.fail(f"the spot check failed: worst deviation {result.deviation:.1e}, do not rely on these results")
+    if result.failed:
+        names = ", ".join(check.name for check in result.failed)
+        _say.fail(f"the doctor's checks failed: {names}; do not rely on these results")
+
+
+def _alarm(checks: "list[Check]") -> None:
+    """Say on stderr which checks failed, while there is time to stop."""
+    for check in checks:
+        if check.verdict == "failed":
+            typer.echo(f"regard: doctor: FAILED: {check.name}: {check.sentence}", err=True)
 
 
 def _command(redact: bool) -> str:
@@ -146,16 +136,20 @@ def _headlines(result: "Scan") -> list["Finding"]:
 def _tell(result: "Scan", written: list[Path], quiet: bool) -> None:
     """Print the findings and what was written."""
     if not quiet:
-        from ..report.words import scope
+        from ..report.words import doctor, scope
 
         heads = f"{result.model.architecture}, {result.model.dtype}"
         _say.say(f"{result.model.name} ({heads}), {scope(result.texts, result.unit)}, {result.tokens} tokens", "bold")
+        for check in result.failed:
+            _say.say(f"FAILED, do not rely on these results: {check.name}: {check.sentence}", "bold red")
         for place, finding in enumerate(_headlines(result), 1):
             _say.say("")
             _say.say(f"{place}. {finding.sentence.replace('`', '')}", "bold")
             _say.say(finding.detail.replace("`", ""))
         peak = f"; peak memory {result.peak_bytes / 1e9:.1f} GB" if result.peak_bytes else ""
         _say.say(f"\nspot check: worst deviation {result.deviation:.1e}; {result.seconds:.1f} s{peak}")
+        if result.checks:
+            _say.say(doctor(result.checks), "bold red" if result.failed else "")
         for note in result.notes:
             _say.say(f"note: {note}")
         _say.say("")

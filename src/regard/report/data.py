@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-SCHEMA = "regard.scan/2"
+SCHEMA = "regard.scan/3"
 Array = NDArray[np.float64]
 Reading = Literal["both", "back", "other"]
 Table = list[list[float | None]]
@@ -172,10 +172,21 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Check:
+    """What a check of the doctor found, in a sentence; `deviation` is None where nothing was compared, or it is infinite."""
+
+    name: str
+    verdict: Literal["ok", "failed", "not applicable"]
+    deviation: float | None
+    sentence: str
+
+
+@dataclass(frozen=True)
 class Scan:
     """A whole scan; the first part is the one that writes the output.
 
     `unit` is what was measured one by one, "text", "conversation" or "image"; `truncated` counts those that were cut.
+    `checks` is empty where the doctor was left out. `deviation` is the spot check's worst.
     `peak_bytes` is the most memory that the process, or on a GPU its tensors, took.
     """
 
@@ -190,6 +201,7 @@ class Scan:
     massive: list[Massive]
     special: list[str]
     findings: list[Finding]
+    checks: list[Check]
     deviation: float
     notes: list[str]
     seconds: float
@@ -212,9 +224,19 @@ class Scan:
         return 1e-4 if self.model.dtype in {"float32", "float64"} else 2e-2
 
     @property
-    def trusted(self) -> bool:
+    def exact(self) -> bool:
         """Whether the spot check passed."""
         return self.deviation <= self.tolerance
+
+    @property
+    def failed(self) -> list[Check]:
+        """The checks of the doctor that failed."""
+        return [check for check in self.checks if check.verdict == "failed"]
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the spot check passed and no check of the doctor failed."""
+        return self.exact and not self.failed
 
     def to_json(self) -> dict[str, Any]:
         """The scan as JSON values, with its schema."""
@@ -235,6 +257,7 @@ class Scan:
                 "examples": [Example(**_tuple(example, "grid")) for example in values["examples"]],
                 "massive": [Massive(**each) for each in values["massive"]],
                 "findings": [Finding(**_tuple(finding, "interval")) for finding in values["findings"]],
+                "checks": [Check(**check) for check in values["checks"]],
                 "deviation": math.nan if values["deviation"] is None else values["deviation"],
             }
         )

@@ -27,8 +27,7 @@ def page(before: Scan, after: Scan, names: tuple[str, str]) -> Report:
     report = Report(f"{names[0]} and {names[1]}: what attention does differently")
     report.add_header(
         [("first", _model(before, names[0])), ("second", _model(after, names[1])), ("texts", str(before.texts))],
-        _verdict(before, after),
-        before.trusted and after.trusted,
+        [(_verdict(before, after), before.exact and after.exact)],
         _scope(before),
         after.command,
     )
@@ -178,7 +177,7 @@ def _model(scan: Scan, name: str) -> str:
 
 def _verdict(before: Scan, after: Scan) -> str:
     worst = max(before.deviation, after.deviation)
-    word = "passed" if before.trusted and after.trusted else "FAILED, do not rely on this page"
+    word = "passed" if before.exact and after.exact else "FAILED, do not rely on this page"
     return f"spot check {word}: worst deviation {worst:.1e}"
 
 

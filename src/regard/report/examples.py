@@ -1,6 +1,6 @@
 """The few examples that a report shows whole: their tokens, what each receives, norms, and a card for each head."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,15 +15,12 @@ from . import images
 from .data import Array, Cards, Example, Massive
 from .feed import Feed
 from .parts import Found
+from .residual import Residual
 from .whereabouts import FavouriteKeys, PerKey, spaced
 
 MOST = 8  # examples of one part
 CELLS = 200_000  # layer x token, over all examples of a part: what keeps the page small
 BINS = 128
-MASSIVE = 50.0  # times the median magnitude of the layer
-MOST_MASSIVE = 20
-CACHED = 1 << 29  # bytes of residual streams that are held at once
-WIDTH = 4096  # of a residual stream whose model does not tell
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,9 @@ def show(lens: Lens, feed: Feed, place: int, part: Found, index: int, number: in
     """Measure one example of a part; `index` is the part's place in the scan, `number` the example's."""
     x = feed.encode([place])
     carded = with_cards and (part.name != "vision" or "image_grid_thw" not in x)  # windows come one by one
-    found = lens.measure(x, [PerKey(), *([FavouriteKeys()] if carded else [])], part=part.name, role=part.role)
+    residual = Residual(x, part, number)
+    with residual.read(lens.model):
+        found = lens.measure(x, [PerKey(), *([FavouriteKeys()] if carded else [])], part=part.name, role=part.role)
     per_key = _joined(found["per_key"].values["joined"], x, part)
     received = per_key[..., 0].nanmean(1).numpy().astype(np.float64)
     flagged = (per_key[..., 2].nan_to_num() > 0).flatten(0, 1).any(0)
@@ -78,11 +77,9 @@ def show(lens: Lens, feed: Feed, place: int, part: Found, index: int, number: in
         patches=None,
     )
     example = _pictured(example, lens, feed, place, x, part)
-    massive: list[Massive] = []
-    if part.role == "self":
-        norms, massive = _residual(lens, x, part, number, received.shape[1])
-        if norms is not None:
-            example = replace(example, **_quantised("norms", "norm_scale", norms))
+    norms, massive = residual.of(received.shape[1])
+    if norms is not None:
+        example = replace(example, **_quantised("norms", "norm_scale", norms))
     cards = _cards(found["favourite_keys"].values["first"], x, part, per_key[..., 0], number) if carded else None
     return Shown(example, cards, massive, received, flagged.nonzero().flatten().tolist(), found.deviation)
 
@@ -149,60 +146,6 @@ def _pictured(example: Example, lens: Lens, feed: Feed, place: int, x: Inputs, p
     picture = None if image is None else images.png(image, grid)
     size = None if grid is None or spots is None else (grid.rows, grid.columns)
     return replace(example, image=picture, grid=size, patches=spots if size else None)
-
-
-def _residual(lens: Lens, x: Inputs, part: Found, number: int, tokens: int) -> tuple[Array | None, list[Massive]]:
-    """Norms of the residual stream behind each layer [layer, token], and its massive activations; None where it has none."""
-    layers = [site.layer for site in part.sites]
-    config: Any = getattr(lens.model, "config", None)
-    width = getattr(config.get_text_config(), "hidden_size", WIDTH) if config is not None else WIDTH
-    step = max(1, CACHED // (4 * width * tokens))
-    norms, massive = [], []
-    try:
-        for start in range(0, len(layers), step):
-            names = {f"resid_post.{layer}": layer for layer in layers[start : start + step]}
-            for name, stream in lens.cache(x, list(names), part=part.name).items():
-                own = _one_stream(stream, x, part, tokens)
-                norms.append(own.norm(dim=-1).cpu().numpy().astype(np.float64))
-                massive += _massive(own, names[name], number)
-    except ValueError:  # attention that stands in no list of blocks has no residual stream around it
-        return None, []
-    return np.stack(norms), massive
-
-
-def _one_stream(stream: Tensor, x: Inputs, part: Found, tokens: int) -> Tensor:
-    """The residual stream of one example without padding, [token, width]."""
-    flat = stream[0] if stream.ndim == 3 else stream
-    real = _real(x, part)
-    if real is not None and len(real) == len(flat):
-        flat = flat[real.to(flat.device)]
-    if len(flat) < tokens:
-        raise ValueError(f"the residual stream has {len(flat)} tokens and attention {tokens}")
-    return flat[:tokens].float()
-
-
-def _massive(stream: Tensor, layer: int, number: int) -> list[Massive]:
-    size = stream.abs()
-    median = float(size.median())
-    if not median:
-        return []
-    top = size.flatten().topk(min(MOST_MASSIVE, size.numel()))
-    found = []
-    for place, value in zip(top.indices.tolist(), top.values.tolist(), strict=True):
-        token, dim = divmod(place, stream.shape[1])
-        if value > MASSIVE * median:
-            found.append(Massive(layer, token, number, dim, float(stream[token, dim]), value / median))
-    return found
-
-
-def strongest(massive: Sequence[Massive]) -> list[Massive]:
-    """The strongest massive activations, each dimension of a token once, where it is strongest."""
-    best: dict[tuple[int, int, int], Massive] = {}
-    for one in massive:
-        key = (one.text, one.token, one.dim)
-        if key not in best or one.ratio > best[key].ratio:
-            best[key] = one
-    return sorted(best.values(), key=lambda one: -one.ratio)[:MOST_MASSIVE]
 
 
 def _cards(favourites: Any, x: Inputs, part: Found, received: Tensor, number: int) -> Cards:

@@ -30,7 +30,8 @@ class Scanned:
         return self.scan.to_json()
 
     def __repr__(self) -> str:
-        return "\n".join(finding.sentence.replace("`", "") for finding in self.scan.findings)
+        failed = [f"FAILED: {check.name}: {check.sentence}" for check in self.scan.failed]
+        return "\n".join([*failed, *(finding.sentence.replace("`", "") for finding in self.scan.findings)])
 
     def _repr_html_(self) -> str:
         # A frame of its own keeps the page's styles and scripts from the notebook's, and the notebook's from the page's.
@@ -47,13 +48,15 @@ def scan(
     max_tokens: int | None = None,
     batch_size: int = 8,
     redact: bool = False,
+    doctor: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Scanned:
     """Measure what a model's attention does on `x`, and show it as `regard scan` does.
 
     `x` is a text, a conversation or several, or what `lens.encode` made; `images` are as there, and for a model of images
-    alone a list of them. `progress` is told how many steps are done, and of how many. Raises ValueError for an empty text and
-    for a model without attention that can be measured.
+    alone a list of them. With `doctor`, the model is first examined in brief, and a check that failed stands at the top.
+    `progress` is told how many steps are done, and of how many. Raises ValueError for an empty text and for a model without
+    attention that can be measured.
     """
     return Scanned(
         measure(
@@ -64,6 +67,7 @@ def scan(
             max_tokens=max_tokens,
             batch_size=batch_size,
             redact=redact,
+            doctor=doctor,
             progress=progress,
             command="regard.scan(model, processor, x)",
         )

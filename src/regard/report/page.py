@@ -54,11 +54,15 @@ class Report:
     blocks: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     shared: Shared = field(default_factory=Shared)
 
+    def add_alarm(self, title: str, sentences: Sequence[str]) -> None:
+        """What nobody may miss, in a frame; backticks mark names."""
+        self._add("alarm", title=title, sentences=sentences)
+
     def add_header(
-        self, facts: Sequence[tuple[str, str]], verdict: str, good: bool, summary: str, command: str
+        self, facts: Sequence[tuple[str, str]], verdicts: Sequence[tuple[str, bool]], summary: str, command: str
     ) -> None:
-        """The line of facts under the title (name and value), the verdict on the measurement, and the command to copy."""
-        self._add("header", facts=facts, verdict=verdict, good=good, summary=summary, command=command)
+        """The line of facts under the title (name and value), verdicts, whether each is good, and the command to copy."""
+        self._add("header", facts=facts, verdicts=verdicts, summary=summary, command=command)
 
     def add_heading(self, text: str, lead: str = "") -> None:
         """A section's heading, with a sentence on what it shows; backticks mark names."""

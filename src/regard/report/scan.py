@@ -3,8 +3,8 @@
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -14,9 +14,26 @@ import torch
 from ..core import protocols
 from ..core.call import Site
 from ..lens import Measurement, attach
+from ..lens.inputs import Inputs
 from ..measure import Distance, EffectiveKeys, Entropy, HeadSimilarity, MaxWeight, SinkMass, SinkRate
-from .data import Areas, Array, Cards, Example, Massive, Model, Pair, Part, Row, Scan, Statistic, to_array, to_table
-from .examples import Shown, chosen, show, strongest
+from .checkup import checkup
+from .data import (
+    Areas,
+    Array,
+    Cards,
+    Check,
+    Example,
+    Massive,
+    Model,
+    Pair,
+    Part,
+    Row,
+    Scan,
+    Statistic,
+    to_array,
+    to_table,
+)
+from .examples import Shown, chosen, show
 from .feed import Feed, feed
 from .findings import ALIKE, SINK, Seen, find
 from .intervals import FEWEST
@@ -24,6 +41,8 @@ from .parts import Found, parts, title
 from .peak import peak_bytes
 from .reading import reading
 from .redact import redacted
+from .residual import strongest
+from .steps import Progress, Steps
 from .whereabouts import AREAS, Whereabouts
 
 __all__ = ["Scan", "scan"]
@@ -34,7 +53,6 @@ DECODER = (
     "the decoder was fed the text itself, one token later and after its start token: in the lines of code, x has "
     "decoder_input_ids that are input_ids, so shifted"
 )
-Progress = Callable[[int, int], None]
 
 
 def scan(
@@ -50,14 +68,18 @@ def scan(
     command: str = "",
     redact: bool = False,
     edits: Sequence[protocols.Edit] = (),
+    doctor: bool = False,
+    told: Callable[[list[Check]], None] | None = None,
     progress: Progress | None = None,
 ) -> Scan:
     """Measure what a model attends to in texts, conversations or images, or in inputs that `lens.encode` made.
 
     `given` is as for `lens.encode`, several texts at best; an encoder-decoder's decoder is fed the text itself, one
-    token later and after its start token. With `edits`, the edited attention is measured. `progress` is told how many
-    steps are done, and of how many. With `redact`, texts, tokens and images are left out of the result. Raises
-    ValueError for a text without tokens and for a model without attention that can be measured.
+    token later and after its start token. With `edits`, the edited attention is measured. With `doctor`, its cheap
+    checks come first, on the model without edits; `told` hears what they found before anything is measured, and a
+    failed one stops nothing. `progress` is told how many steps are done, and of how many. With `redact`, texts, tokens
+    and images are left out of the result. Raises ValueError for a text without tokens and for a model without attention
+    that can be measured.
     """
     begun = time.perf_counter()
     lens = attach(model, processor)
@@ -65,8 +87,15 @@ def scan(
     items = feed(lens, given, images, limit, batch_size)
     if max_tokens is not None and (any(items.pictures) or isinstance(given, Mapping)):
         raise ValueError("max_tokens cuts texts, and neither images, texts with images nor inputs that are ready")
+    checks = checkup(lens, items) if doctor else []
+    if told is not None:
+        told(checks)
     found = parts(lens, items.encode([next((place for place, own in enumerate(items.pictures) if own), 0)]))
-    tally = _Tally(progress, 2 * len(found) * len(items))
+    sites = [site for one in found for site in one.sites]
+    sizes = [max(facts[0], 1) for facts in items.facts]  # images alone count one each
+    places = [chosen(items, len(one.sites), one) for one in found]
+    size = sum(sum(sizes) + sum(sizes[place] for place in shown_here) for shown_here in places)
+    steps = Steps(lens.model, sites, progress, len(sites) * size)
     measured: list[Part] = []
     seen = []
     examples: list[Example] = []
@@ -75,14 +104,13 @@ def scan(
     for index, one in enumerate(found):
         shown: list[Shown] = []
         with lens.edit(*edits):
-            # Batches come one by one, so that images are not held all at once.
-            result = lens.measure(
-                items.batches(), _statistics(_is_text(one, items)), tally.batch, part=one.name, role=one.role
-            )
-            tally.end(len(items))
-            for place in chosen(items, len(one.sites), one):
-                shown.append(show(lens, items, place, one, index, len(examples) + len(shown), with_cards=not shown))
-            tally.end(len(items))
+            with steps.stage(sum(sizes)):
+                statistics = _statistics(_is_text(one, items))
+                result = lens.measure(_batches(items, steps), statistics, part=one.name, role=one.role)
+            for place in places[index]:
+                steps.tokens = sizes[place]
+                with steps.stage(sizes[place]):
+                    shown.append(show(lens, items, place, one, index, len(examples) + len(shown), with_cards=not shown))
         part = _part(one, result, shown, items, title(one, found, items.unit == "image"), measured)
         measured.append(part)
         examples += [each.example for each in shown]
@@ -102,6 +130,7 @@ def scan(
         massive=strongest(massive),
         special=sorted(tokens & set(_tokenizer_tokens(processor))),
         findings=[],
+        checks=checks,
         deviation=float(np.nanmax(deviations)) if not np.isnan(deviations).all() else float("nan"),
         notes=[*lens.notes, *([DECODER] if any(one.name == "decoder" for one in found) else [])],
         seconds=time.perf_counter() - begun,
@@ -112,21 +141,11 @@ def scan(
     return redacted(whole) if redact else whole
 
 
-@dataclass
-class _Tally:
-    """Counts steps over all passes."""
-
-    progress: Progress | None
-    total: int
-    before: int = 0
-
-    def batch(self, done: int) -> None:
-        if self.progress is not None:
-            self.progress(min(self.before + done, self.total), self.total)
-
-    def end(self, steps: int) -> None:
-        self.batch(steps)
-        self.before += steps
+def _batches(items: Feed, steps: Steps) -> Iterator[Inputs]:
+    """Batches one by one, so that images are not held all at once."""
+    for batch in items.batches():
+        steps.tokens = int(batch.valid.sum()) or len(batch.tokens)
+        yield batch
 
 
 def _is_text(found: Found, items: Feed) -> bool:

@@ -1,7 +1,7 @@
 """The page of a scan."""
 
 from . import figures, words
-from .data import Example, Massive, Part, Scan
+from .data import Check, Example, Massive, Part, Scan
 from .findings import SHORTEST, SINK
 from .head_tables import Heads, Measure
 from .intervals import FEWEST
@@ -66,7 +66,12 @@ def page(scan: Scan) -> Report:
     """The page of a scan, to be saved or extended."""
     report = Report(f"What {scan.model.name} attends to")
     report.shared.examples.extend(scan.examples)
-    report.add_header(_facts(scan), _verdict(scan), scan.trusted, _summary(scan), scan.command)
+    if scan.failed:
+        report.add_alarm(
+            "The doctor's checks failed on this model: do not rely on this page.",
+            [f"{check.name}: {check.sentence}" for check in scan.failed],
+        )
+    report.add_header(_facts(scan), _verdicts(scan), _summary(scan), scan.command)
     keys = [_key(scan, part) for part in scan.parts]
     if len(scan.parts) > 1:
         panels = report.add_tabs({key: part.title for key, part in zip(keys, scan.parts, strict=True)})
@@ -75,6 +80,7 @@ def page(scan: Scan) -> Report:
     for place, (key, panel) in enumerate(zip(keys, panels, strict=True)):
         _add_part(panel, scan, place, key)
     _add_massive(report, scan)
+    _add_trust(report, scan)
     report.add_heading("What this page cannot say")
     report.add_notes(_limits(scan))
     report.add_heading("Method and versions")
@@ -190,6 +196,29 @@ def _add_massive(report: Report, scan: Scan) -> None:
     report.add_table(["layer", "token", "dimension", "value", "size"], rows)
 
 
+def _add_trust(report: Report, scan: Scan) -> None:
+    """What was checked before and while measuring."""
+    report.add_heading("Can these numbers be trusted?")
+    report.add_notes(
+        [
+            f"Spot check: of each attention some random rows and columns are computed again, densely and in float64. The "
+            f"worst deviation is {scan.deviation:.1e}, and {scan.tolerance:.0e} is what rounding may cause.",
+            "The doctor examined this model on short inputs before it was measured. `regard doctor` asks more."
+            if scan.checks
+            else "The doctor did not examine this model: it was left out.",
+        ]
+    )
+    if scan.checks:
+        rows = [[check.name, check.verdict, _deviation(check), check.sentence] for check in scan.checks]
+        report.add_table(["check", "verdict", "deviation", "what was found"], rows)
+
+
+def _deviation(check: Check) -> str:
+    if check.deviation is None:
+        return ""
+    return f"{check.deviation:.1e}" if check.deviation else "0"
+
+
 def _where(scan: Scan, found: Massive) -> str:
     """The token that a massive activation stands on."""
     example = scan.examples[found.text]
@@ -250,10 +279,12 @@ def _bytes(count: int) -> str:
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
-def _verdict(scan: Scan) -> str:
-    """The spot check in words."""
-    word = "passed" if scan.trusted else "FAILED, do not rely on this page"
-    return f"spot check {word}: worst deviation {scan.deviation:.1e} (limit {scan.tolerance:.0e})"
+def _verdicts(scan: Scan) -> list[tuple[str, bool]]:
+    """The spot check and the doctor in words, and whether each is good."""
+    word = "passed" if scan.exact else "FAILED, do not rely on this page"
+    spot = f"spot check {word}: worst deviation {scan.deviation:.1e} (limit {scan.tolerance:.0e})"
+    doctor = [(words.doctor(scan.checks), not scan.failed)] if scan.checks else []
+    return [(spot, scan.exact), *doctor]
 
 
 def _summary(scan: Scan) -> str:
@@ -288,8 +319,6 @@ def _method(scan: Scan) -> list[str]:
     return [
         f"Attention was reached through {tiers} at {len(rows)} sites and measured from the model's own "
         "queries, keys and masks, without keeping the attention maps. Padding is left out everywhere.",
-        "Spot check: some random rows and columns are computed again, densely and in float64; the worst "
-        "deviation is in the header.",
         "Means are over queries, then over texts. Intervals are 95 % t intervals over texts, given from "
         f"{FEWEST} texts on; where a number averages several heads they are at least that wide.",
         "Sink rate (arXiv 2410.10781): share of texts in which the first token's mean weight, over the "

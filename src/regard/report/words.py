@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 
+from .data import Check
 from .intervals import FEWEST
 from .tokens import name
 
@@ -71,6 +72,18 @@ def first_tokens(firsts: list[str], unit: str = "text", hidden: bool = False) ->
     shown = ", ".join(name(token) for token, _ in counted[:3])
     more = ", ..." if len(counted) > 3 else ""
     return f"the first token ({len(counted)} different ones in {len(firsts)} {unit}s: {shown}{more})"
+
+
+def doctor(checks: list[Check]) -> str:
+    """What the doctor's checks came to, in a line."""
+    failed = [check.name for check in checks if check.verdict == "failed"]
+    if failed:
+        return f"doctor: {len(failed)} of {len(checks)} checks FAILED ({', '.join(failed)})"
+    fine = sum(check.verdict == "ok" for check in checks)
+    silent = f", {len(checks) - fine} not applicable" if fine < len(checks) else ""
+    worst = max((check.deviation for check in checks if check.deviation is not None), default=None)
+    off = "" if worst is None else f", worst deviation {worst:.1e}"
+    return f"doctor: {fine} check{'' if fine == 1 else 's'} ok{silent}{off}"
 
 
 def listed(members: list[str]) -> str:

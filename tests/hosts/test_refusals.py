@@ -58,17 +58,6 @@ def test_nested_tensors() -> None:
         regard.attach(Own(), check=False).measure({"x": rows}, [regard.Entropy()])
 
 
-def test_a_compiled_model_is_refused_before_any_hook() -> None:
-    model = LLAMA.build()
-    before = state(model)
-    with pytest.raises(TypeError, match="cannot attach to a OptimizedModule"):
-        regard.attach(torch.compile(model))
-    assert same(before, state(model))
-    model.model.layers[1].compile()  # type: ignore[operator, union-attr]
-    with pytest.raises(ValueError, match=r"LlamaForCausalLM is compiled \(model\.layers\.1\)"):
-        regard.attach(model)
-
-
 def test_one_lens_at_a_time() -> None:
     model, x = LLAMA.build(), tokens()
     one, other = regard.attach(model), regard.attach(model.model)
@@ -104,6 +93,31 @@ def test_softmax_that_does_not_run_over_keys() -> None:
     ).eval()
     with pytest.raises(ValueError, match=r"NystromformerSelfAttention.* does not run over the keys"):
         regard.attach(model, check=False).measure({"input_ids": torch.ones(1, 8).long()}, [regard.Entropy()])
+
+
+@pytest.mark.parametrize(("shape", "dim"), [((2, 3, 2, 5, 5), -1), ((2, 5, 8), 1)], ids=["five axes", "over queries"])
+def test_a_softmax_that_is_passed_over_is_told(shape: tuple[int, ...], dim: int) -> None:
+    class OutlookAttention(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.softmax(x, dim)
+
+    lens = regard.attach(OutlookAttention(), check=False)
+    with lens.edit():
+        lens.model(noise(*shape))
+    assert [note for note in lens.notes if "OutlookAttention has a softmax" in note and "it is not heard" in note]
+
+
+def test_a_refusal_reaches_its_user_through_modules_with_hooks_of_their_own() -> None:
+    class BlockSparseAttention(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.softmax(x @ x.mT, -1) @ x
+
+    model = nn.Sequential(nn.Sequential(BlockSparseAttention()))
+    lens = regard.attach(model, check=False)
+    with lens.edit():
+        model[0].register_forward_hook(lambda module, args, output: None, always_call=True)
+        with pytest.raises(ValueError, match="does not run over the keys"):
+            model(noise(2, 5, 8))
 
 
 def test_shared_configurations_do_not_mix_models() -> None:

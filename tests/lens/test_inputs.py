@@ -237,6 +237,31 @@ def test_the_users_tokenizer_stays_as_it_was(make: Any) -> None:
     assert backend.truncation["max_length"] == 9 and backend.padding["length"] == 9
 
 
+def test_token_types_are_kept_for_models_that_take_them() -> None:
+    class Wrapper(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = bert()
+
+        def forward(self, **inputs: Any) -> Any:
+            return self.inner(**inputs)
+
+    tokenizer = byte_level(model_input_names=["input_ids", "token_type_ids", "attention_mask"])
+    for model, taken in ((llama(), False), (bert(), True), (Wrapper(), True)):
+        x = lens(tokenizer, model).encode(TEXTS)
+        assert ("token_type_ids" in x) == taken
+    llama().generate(**lens(tokenizer).encode(TEXTS), max_new_tokens=2, pad_token_id=0)  # type: ignore[operator]
+
+
+def test_token_types_of_a_processor_are_kept_for_models_that_take_them() -> None:
+    processor = llava_processor()
+    processor.tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+    assert "token_type_ids" in processor(text="<image> a cat", images=[picture()])
+    x = lens(processor, llava()).encode("<image> a cat", images=[picture()])
+    assert "token_type_ids" not in x
+    llava().generate(**x, max_new_tokens=2, pad_token_id=0)  # type: ignore[operator]
+
+
 def test_ready_inputs_are_passed_through() -> None:
     tokenizer = byte_level()
     ready = tokenizer(TEXTS[:2], padding=True, return_tensors="pt")

@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from hosts.zoo import UNET
 from torch import nn
-from transformers import LlamaConfig, LlamaForCausalLM, MambaConfig, MambaModel
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, MambaConfig, MambaModel
 
 import regard
 from regard.core import blockwise
@@ -64,16 +65,47 @@ def test_a_recording_has_a_row_per_emitted_token(model: LlamaForCausalLM, x: dic
         pass
 
 
-def test_a_recording_follows_beams_and_rejected_candidates(model: LlamaForCausalLM, x: dict[str, torch.Tensor]) -> None:
+@pytest.mark.parametrize("kept", ["dictionary", "configuration", "sequences"])
+@pytest.mark.parametrize("ends", [False, True], ids=["to the end", "some end"])
+def test_a_recording_of_beams_is_of_the_sequences_that_are_returned(
+    model: LlamaForCausalLM, x: dict[str, torch.Tensor], kept: str, ends: bool
+) -> None:
+    lens, n = regard.attach(model), 9
+    options: dict[str, Any] = {"max_new_tokens": 6, "num_beams": 4, "num_return_sequences": 2, "do_sample": False}
+    options |= {"pad_token_id": 0, "eos_token_id": list(range(24)) if ends else None}
+    if kept == "configuration":
+        options = {"generation_config": GenerationConfig(**options)}
+    with lens.record([regard.SinkMass(), regard.Entropy()]) as rec:
+        found: Any = model.generate(**x, **options, return_dict_in_generate=True if kept == "dictionary" else None)
+    out = found.sequences if kept == "dictionary" else found
+    lengths = (out[:, n:] != 0).sum(1).tolist()
+    assert rec["entropy"].shape == (4, out.shape[1] - n, 3, 4)
+    assert (min(lengths) < max(lengths)) == ends
+    for row, length in enumerate(lengths):
+        mask = torch.cat([x["attention_mask"][row // 2], torch.ones(length - 1, dtype=torch.long)])[None]
+        rows = {"input_ids": out[row : row + 1, : n + length - 1], "attention_mask": mask}
+        for layer in range(3):
+            a = lens.weights(rows, layer, queries=range(n - 1, n + length - 1))[0]
+            sink, entropy = a[:, :, 3 * (row // 2)].T, -torch.xlogy(a, a).sum(-1).T
+            torch.testing.assert_close(rec["sink_mass"][row, :length, layer], sink, atol=1e-6, rtol=1e-4)
+            torch.testing.assert_close(rec["entropy"][row, :length, layer], entropy, atol=1e-5, rtol=1e-4)
+        assert rec["entropy"][row, length:].isnan().all()
+
+
+def test_a_recording_of_a_model_without_tokens_is_refused() -> None:
+    model = UNET.build()
+    lens = regard.attach(model)
+    told = r"was given no tokens, .* lens\.measure, or edit its steps inside lens\.run"
+    with pytest.raises(ValueError, match=told), lens.record([regard.Entropy()]) as rec:
+        model(**UNET.inputs())
+    for ask in (lambda: rec.prompt, lambda: rec["entropy"]):
+        with pytest.raises(ValueError, match="nothing was recorded: no"):
+            ask()
+
+
+def test_a_recording_follows_rejected_candidates(model: LlamaForCausalLM, x: dict[str, torch.Tensor]) -> None:
     lens = regard.attach(model)
     one = {name: value[:1] for name, value in x.items()}
-    with lens.record([regard.SinkMass()]) as rec:
-        beams = model.generate(**one, max_new_tokens=5, min_new_tokens=5, num_beams=3, do_sample=False, pad_token_id=0)
-    # Rows are those of the beams as they stand at the end; the winner is among them.
-    a = torch.stack([lens.weights({"input_ids": beams[:, :-1]}, layer, queries=range(8, 13)) for layer in range(3)])
-    expected = a[:, 0, :, :, 0].permute(2, 0, 1)
-    assert min((beam - expected).abs().max() for beam in rec["sink_mass"]) < 1e-5
-
     torch.manual_seed(5)
     assistant = LlamaForCausalLM(model.config).eval()
     with lens.record([regard.SinkMass()]) as assisted:
@@ -148,8 +180,22 @@ def test_attaching_proves_that_attention_is_heard_and_used(model: LlamaForCausal
 
 def test_a_model_without_attention_is_refused() -> None:
     mamba = MambaModel(MambaConfig(vocab_size=32, hidden_size=16, num_hidden_layers=1, state_size=4)).eval()
-    with pytest.raises(ValueError, match="no attention module"):
+    with pytest.raises(
+        ValueError, match=r"MambaModel made no call .* a model without attention, as a state-space model"
+    ):
         regard.attach(mamba)
+
+
+@pytest.mark.parametrize("name", ["Mixing", "OwnAttention"])
+@pytest.mark.parametrize("check", [True, False])
+def test_attention_that_calls_no_softmax_is_refused_with_what_to_call(name: str, check: bool) -> None:
+    def forward(self: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        weights = torch.exp(x @ x.mT)
+        return weights / weights.sum(-1, keepdim=True) @ x
+
+    own: nn.Module = type(name, (nn.Module,), {"forward": forward})()
+    with pytest.raises(ValueError, match=r"exp and a sum.* call scaled_dot_product_attention"):
+        regard.attach(nn.Sequential(own), check=check).measure({"input": torch.randn(1, 2, 5, 4)}, [regard.Entropy()])
 
 
 def test_wrappers_are_taken_off_or_refused_by_name(model: LlamaForCausalLM) -> None:
@@ -165,11 +211,10 @@ def test_wrappers_are_taken_off_or_refused_by_name(model: LlamaForCausalLM) -> N
     class Pipeline:
         components: ClassVar[dict[str, Any]] = {}
 
-    assert unwrap(Peft()) is model and unwrap(torch.nn.DataParallel(model)) is model
+    for wrapped in (Peft(), torch.nn.DataParallel(model), torch.compile(model, backend="eager")):
+        assert unwrap(wrapped) is model
     for wrong, reason in [
         (HookedTransformer(), "HookedTransformer: give the transformers model"),
-        (torch.compile(model, backend="eager"), "OptimizedModule: a compiled graph hides attention"),
-        (nn.Sequential(torch.compile(nn.Linear(2, 2), backend="eager")), "0 is compiled"),
         (Pipeline(), "not to a Pipeline: give the model inside"),
         (nn.Linear(2, 2, device="meta"), "weight has no data"),
         ("gpt2", "not to a str"),
@@ -331,3 +376,38 @@ def test_passes_of_a_sampling_loop_are_one_run(model: LlamaForCausalLM, x: dict[
 
 def test_a_lens_examines_its_model(model: LlamaForCausalLM) -> None:
     assert regard.attach(model).doctor().ok
+
+
+def test_a_loss_on_attention_has_the_gradients_of_the_eager_maps(
+    model: LlamaForCausalLM, x: dict[str, torch.Tensor]
+) -> None:
+    def gradients(loss: torch.Tensor) -> list[torch.Tensor]:
+        parameters = [p for name, p in model.named_parameters() if "q_proj" in name or "k_proj" in name]
+        return list(torch.autograd.grad(loss, parameters))
+
+    lens = regard.attach(model)
+    weight = torch.linspace(0.5, 2, 12).view(3, 4)
+    asked = [regard.Entropy(), regard.SinkMass(), regard.Received()]
+    plain = lens.measure(x, asked)
+    s = lens.measure(x, asked, grad=True)
+    assert torch.equal(s["entropy"].mean, plain["entropy"].mean) and not plain["entropy"].mean.requires_grad
+    assert 0 < s.deviation < 1e-4
+    received = sum(one[..., -2].sum() for one in s["received"].examples)
+    got = gradients((weight * (s["entropy"].mean + s["sink_mass"].mean)).sum() + received)
+
+    model.set_attn_implementation("eager")
+    maps = model(**x, output_attentions=True).attentions
+    total = torch.zeros(())
+    for layer, a in enumerate(maps):
+        for row, first in ((0, 0), (1, 3)):
+            one = a[row, :, first:, first:]
+            entropy = -torch.xlogy(one, one.masked_fill(one == 0, 1.0)).sum(-1).mean(-1)
+            total = total + (weight[layer] * (entropy + one[:, :, 0].mean(-1))).sum() / 2
+            total = total + one[:, :, -2].sum() / 2  # two queries see this token
+    for mine, expected in zip(got, gradients(total), strict=True):
+        assert expected.abs().max() > 1e-4
+        torch.testing.assert_close(mine, expected, atol=1e-6, rtol=1e-4)
+
+    model.gradient_checkpointing_enable()
+    with pytest.raises(ValueError, match=r"under gradient checkpointing .* measure with grad"):
+        lens.measure(x, asked, grad=True)

@@ -305,3 +305,30 @@ def test_names_are_escaped_in_a_notebook(measured: Measurement) -> None:
     assert "<b>" not in page and "&lt;b&gt;" in page
     alt = re.search(r"<img alt='([^']*)'", page)
     assert alt is not None and "&quot;&amp;] by layer and head" in alt[1]
+
+
+@pytest.mark.filterwarnings("error")
+def test_results_with_gradients_are_shown_saved_and_listed_like_others(measured: Measurement, tmp_path: Path) -> None:
+    results = {}
+    for name, old in measured.results.items():
+        values = {
+            key: [one.clone().requires_grad_() for one in value]
+            if isinstance(value, list)
+            else value.clone().requires_grad_()
+            for key, value in old.values.items()
+        }
+        results[name] = Result(name, old.axes, old.sites, values, old.settings)
+    own = Measurement(measured.sites, results, measured.deviation)
+    assert repr(own) == repr(measured) and own._repr_html_() == measured._repr_html_()
+    assert own.scalars() == measured.scalars()
+    assert own.to_pandas().equals(measured.to_pandas()) and own.to_xarray().equals(measured.to_xarray())
+    assert all(repr(own[name]) == repr(measured[name]) for name in own)
+    own.save(tmp_path / "a")
+    measured.save(tmp_path / "b")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert not any(
+        one.requires_grad
+        for result in own.detach().results.values()
+        for one in result.values.values()
+        if torch.is_tensor(one)
+    )

@@ -13,13 +13,19 @@ class Finding:
     """What one check found, in one sentence.
 
     `deviation` is the worst that was seen, against what the check compares: 0 is equal bit by bit, None where nothing was
-    compared.
+    compared. `whose` says who is at fault where it failed: `ours`, or `the model's`, with which regard has nothing to do.
     """
 
     name: str
     verdict: Verdict
     deviation: float | None
     sentence: str
+    whose: Literal["ours", "the model's"] = "ours"
+
+    def with_other(self, other: "Finding") -> "Finding":
+        """Return what a check found on two inputs together: the worse of the two."""
+        order = ("not applicable", "ok", "failed")
+        return max(self, other, key=lambda one: (order.index(one.verdict), one.whose == "ours", one.deviation or 0.0))
 
 
 @dataclass(frozen=True)

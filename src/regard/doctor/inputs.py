@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from ..hosts.refuse import Refusal
 from ..lens import Lens
+from .made import FRAMES, device, frames_of, image_size, integer, noise, random_ids
+from .media import with_media
 from .passes import run
 
 TEXTS = (
@@ -19,6 +21,7 @@ TOKENS = 12
 PADDING = 3
 SAMPLES = 3200
 """Of sound that is given as it is: 9 or 10 frames of the usual models."""
+_BINS = ("num_mel_bins", "feature_size", "mel_bins", "input_feat_per_channel", "input_dim")
 _UNFIT = (TypeError, ValueError, RuntimeError, IndexError, AttributeError, KeyError)
 
 
@@ -35,13 +38,18 @@ def short_inputs(lens: Lens) -> dict[str, Any]:
     raise ValueError(f"no short inputs are known that {type(lens.model).__name__} takes: give some, lens.doctor(x)")
 
 
-def padded(x: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the inputs with the last example's first tokens as padding; None for those that are not of tokens alone."""
+def padded(model: nn.Module, x: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the inputs with the last example's first tokens as padding.
+
+    None for inputs that are not of tokens alone, and for a model that is not told of padding.
+    """
     found = tokens_of(x)
     if found is None:
         return None
     name, ids = found
     masked = mask_name(name)
+    if masked not in inspect.signature(model.forward).parameters:
+        return None
     mask = x[masked].clone() if isinstance(x.get(masked), Tensor) else torch.ones_like(ids)
     mask[-1, :PADDING] = 0
     return {**x, masked: mask}
@@ -50,12 +58,12 @@ def padded(x: Mapping[str, Any]) -> dict[str, Any] | None:
 def tokens_of(x: Mapping[str, Any]) -> tuple[str, Tensor] | None:
     """Return the name and the ids, [batch, token], of the tokens that the output is about.
 
-    None where there are none, and where some of them stand for images.
+    None where there are none, where some of them stand for images, and where examples are packed into one row.
     """
     if "input_ids" in x and any(name.startswith("pixel_values") for name in x):
         return None
     name = next((name for name in ("decoder_input_ids", "input_ids") if isinstance(x.get(name), Tensor)), None)
-    return None if name is None else (name, x[name])
+    return None if name is None or x[name].ndim != 2 else (name, x[name])
 
 
 def mask_name(ids: str) -> str:
@@ -63,42 +71,24 @@ def mask_name(ids: str) -> str:
     return ids.replace("input_ids", "attention_mask")
 
 
-def random_ids(model: nn.Module, batch: int, tokens: int) -> Tensor | None:
-    """Return random token ids, none of them special, [batch, token]; None for a model without a vocabulary."""
-    config: Any = getattr(model, "config", None)
-    text = config.get_text_config() if hasattr(config, "get_text_config") else config
-    size = getattr(text, "vocab_size", None)
-    if not isinstance(size, int):
-        return None
-    special = {
-        value
-        for one in (config, text)
-        for name, value in vars(one).items()
-        if name.endswith(("token_id", "token_index")) and isinstance(value, int)
-    }
-    plain = torch.tensor([token for token in range(size) if token not in special])
-    drawn = torch.randint(len(plain), (batch, tokens), generator=torch.Generator().manual_seed(0))
-    return plain[drawn].to(_device(model))
-
-
 def _candidates(lens: Lens) -> Iterator[dict[str, Any]]:
     model = lens.model
     names = inspect.signature(model.forward).parameters
-    texts = [x for x in (_text(lens), _ids(model)) if x is not None] if "input_ids" in names else []
     config: Any = getattr(model, "config", None)
-    if getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" in names:
+    texts = [x for x in (_text(lens), *_ids(model)) if x is not None] if "input_ids" in names else []
+    if "decoder_input_ids" in names and (getattr(config, "is_encoder_decoder", False) or not texts):
         texts = [{**x, "decoder_input_ids": x["input_ids"].flip(-1)} for x in texts]
-    pixels = _pixels(model) if "pixel_values" in names else {}
     yield from texts
-    if pixels:
-        yield from ({**x, **pixels} for x in texts)
-        yield pixels
-    if "input_values" in names and hasattr(config, "conv_stride"):
-        yield {"input_values": _noise(model, 2, SAMPLES)}
-    sound = _sound(model) if "input_features" in names else {}
-    if sound:
-        ids = random_ids(model, 2, TOKENS)
-        yield sound | ({"decoder_input_ids": ids} if ids is not None and "decoder_input_ids" in names else {})
+    for place in ({"bbox": _boxes(model)}, {"lang_ids": torch.zeros(2, dtype=torch.long)}):
+        if place.keys() <= names.keys():
+            yield from ({**x, **place} for x in texts)
+    for media in (_pixels, _videos, _sounds, _series):
+        for x in media(model):
+            if x.keys() <= names.keys():
+                yield from ({**text, **x} for text in texts)
+                ids = random_ids(model, 2, TOKENS) if "decoder_input_ids" in names else None
+                yield x | ({} if ids is None else {"decoder_input_ids": ids})
+    yield from with_media(lens)
 
 
 def _text(lens: Lens) -> dict[str, Any] | None:
@@ -112,34 +102,61 @@ def _text(lens: Lens) -> dict[str, Any] | None:
     return {name: value for name, value in given.items() if name in taken}
 
 
-def _ids(model: nn.Module) -> dict[str, Any] | None:
-    ids = random_ids(model, len(TEXTS), TOKENS)
-    return None if ids is None else {"input_ids": ids}
+def _ids(model: nn.Module) -> Iterator[dict[str, Any]]:
+    for tokens in (TOKENS, 2 * TOKENS, 4 * TOKENS):
+        ids = random_ids(model, len(TEXTS), tokens)
+        if ids is not None:
+            yield {"input_ids": ids}
 
 
-def _pixels(model: nn.Module) -> dict[str, Any]:
+def _boxes(model: nn.Module) -> Tensor:
+    corner = torch.arange(TOKENS, device=device(model))
+    return torch.stack([corner, corner, corner + 5, corner + 7], -1).expand(2, -1, -1)
+
+
+def _pixels(model: nn.Module) -> Iterator[dict[str, Any]]:
     config: Any = getattr(model, "config", None)
-    vision = getattr(config, "vision_config", config)
-    size, channels = getattr(vision, "image_size", None), getattr(vision, "num_channels", 3)
-    if isinstance(size, int):
-        size = (size, size)
-    if not isinstance(size, tuple | list) or len(size) != 2:
-        return {}
-    return {"pixel_values": _noise(model, 2, channels, *size)}
+    channels = integer(getattr(config, "vision_config", config), "num_channels", "in_channels") or 3
+    named = image_size(config)
+    for size in dict.fromkeys((*([named] if named else []), (32, 32), (64, 64), (224, 224))):
+        yield {"pixel_values": noise(model, 2, channels, *size)}
+    if named:
+        yield {"pixel_values": noise(model, 2, 2, channels, *named)}  # pairs of images
 
 
-def _sound(model: nn.Module) -> dict[str, Any]:
+def _videos(model: nn.Module) -> Iterator[dict[str, Any]]:
     config: Any = getattr(model, "config", None)
-    bins, positions = getattr(config, "num_mel_bins", None), getattr(config, "max_source_positions", None)
-    if not isinstance(bins, int) or not isinstance(positions, int):
-        return {}
-    return {"input_features": _noise(model, 2, bins, 2 * positions)}
+    frames = integer(config, "num_frames", "frames_per_clip") or 2
+    for height, width in [size] if (size := image_size(config) or _crop(config)) else [(32, 32)]:
+        for name in ("pixel_values", "pixel_values_videos"):
+            yield {name: noise(model, 2, frames, integer(config, "num_channels", "in_chans") or 3, height, width)}
 
 
-def _noise(model: nn.Module, *shape: int) -> Tensor:
-    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(_device(model), dtype)
+def _crop(config: Any) -> tuple[int, int] | None:
+    size = integer(config, "crop_size")
+    return None if size is None else (size, size)
 
 
-def _device(model: nn.Module) -> torch.device:
-    return next((p.device for p in model.parameters()), torch.device("cpu"))
+def _sounds(model: nn.Module) -> Iterator[dict[str, Any]]:
+    """Yield sound as it is, and as features of each frame."""
+    config: Any = getattr(model, "config", None)
+    audio = getattr(config, "encoder_config", getattr(config, "audio_config", config))
+    bins = next((n for one in (config, audio) if (n := integer(one, *_BINS)) is not None), None)
+    for samples in (SAMPLES, 2 * SAMPLES, 16000):
+        yield {"input_values": noise(model, 2, samples)}
+        yield {"input_values": noise(model, 2, 1, samples)}
+    if bins is None:
+        return
+    for frames in (*frames_of(config), *frames_of(audio), *FRAMES):
+        for shape in ((2, bins, frames), (2, frames, bins)):
+            yield {"input_features": noise(model, *shape)}
+            yield {"input_values": noise(model, *shape)}
+
+
+def _series(model: nn.Module) -> Iterator[dict[str, Any]]:
+    """Yield time series."""
+    config: Any = getattr(model, "config", None)
+    length, channels = integer(config, "context_length"), integer(config, "num_input_channels") or 1
+    if length is not None:
+        yield {"past_values": noise(model, 2, length, channels)}
+        yield {"past_values": noise(model, 2, length)}

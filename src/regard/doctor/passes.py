@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from ..core.call import Call
 from ..core.patchwork import Patchwork
 from ..hosts import Tap
 from ..lens.rows import rows_of
+
+_RECORDED = ("attentions", "hidden_states", "past_key_values")
 
 
 def run(model: nn.Module, x: Mapping[str, Any], **options: Any) -> Any:
@@ -23,9 +26,14 @@ def run(model: nn.Module, x: Mapping[str, Any], **options: Any) -> Any:
 
 
 def tensors(output: Any) -> list[Tensor]:
-    """Return the tensors that an output holds beside lists of others."""
-    values = output.values() if isinstance(output, dict) else output if isinstance(output, tuple | list) else [output]
-    return [value.clone() for value in values if isinstance(value, Tensor)]
+    """Return the tensors of an output, also those in lists inside it, but for what a library records on the way there."""
+    if isinstance(output, Tensor):
+        return [output.clone()]
+    if isinstance(output, dict):
+        output = [value for name, value in output.items() if isinstance(value, Tensor) or not name.endswith(_RECORDED)]
+    if is_dataclass(output):
+        return tensors(vars(output))
+    return [tensor for value in output for tensor in tensors(value)] if isinstance(output, tuple | list) else []
 
 
 def watch(model: nn.Module, x: Mapping[str, Any], see: Callable[[Call], Tensor | None], **options: Any) -> Any:
@@ -57,7 +65,7 @@ def _apart(a: Tensor, b: Tensor) -> float:
     return float((off / scale.clamp_min(torch.finfo(torch.float32).tiny)).nan_to_num(nan=float("inf")))
 
 
-def tolerance(model: nn.Module) -> float:
-    """Return what passes for rounding: half of the digits of the model's coarsest precision."""
-    kinds = {p.dtype for p in model.parameters() if p.is_floating_point()} or {torch.float32}
+def tolerance(model: nn.Module, *others: torch.dtype) -> float:
+    """Return what passes for rounding: half of the digits of the coarsest precision, of the model's and of others."""
+    kinds = {p.dtype for p in model.parameters() if p.is_floating_point()}.union(others) or {torch.float32}
     return float(max(torch.finfo(kind).eps for kind in kinds) ** 0.5)

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from . import mha, sdpa, softmax
+from .hook import Hook
 from .reading import Reader
 
 if TYPE_CHECKING:
@@ -40,16 +41,17 @@ class Functions:
         self._idle: set[nn.Module] = set()
         self._stack: list[_Frame] = []
         self._handles: dict[nn.Module, list[RemovableHandle]] = {}
+        self._mode: _Mode | None = None
 
     @contextmanager
     def listening(self, tap: "Tap") -> Iterator[None]:
         """Intercept the model's calls of attention functions."""
-        mode = _Mode(self, tap)
+        mode = self._mode = _Mode(self, tap)
         try:
             for module in self._model.modules():
                 # A softmax module is not what attends: the module that it is a part of does.
-                if module not in self._idle and not isinstance(module, nn.Softmax):
-                    self._watch(module, mode)
+                if module not in self._idle and not softmax.is_softmax(module):
+                    self._watch(module, tap, mode)
             with mha.slow_path(self._model) as slowed:
                 if slowed:
                     tap.note(mha.NOTE)
@@ -59,8 +61,14 @@ class Functions:
                 for handle in handles:
                     handle.remove()
             self._handles.clear()
-            self._stack.clear()
-            mode.leave_all()
+            self.restart()
+            self._mode = None
+
+    def restart(self) -> None:
+        """Forget modules that an interrupt kept from ending."""
+        self._stack.clear()
+        if self._mode is not None:
+            self._mode.leave_all()
 
     def call(self, tap: "Tap", func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Handle one call: hand it to the tap if it is an attention, and return its result."""
@@ -71,6 +79,8 @@ class Functions:
         module = frame.module
         reading = reader(module, args, kwargs)
         if reading is None:
+            if func in softmax.READERS and softmax.attends(module):
+                tap.note(softmax.passed_over(module))
             return func(*args, **kwargs)
         frame.heard |= func not in softmax.READERS
         self._found.add(module)
@@ -87,24 +97,28 @@ class Functions:
             return kept[0]
         return reading.result(output)
 
-    def _watch(self, module: nn.Module, mode: "_Mode") -> None:
+    def _watch(self, module: nn.Module, tap: "Tap", mode: "_Mode") -> None:
         def enter(module: nn.Module, args: Any) -> None:
+            if tap.elsewhere:
+                return
             self._stack.append(_Frame(module))
             mode.enter()
 
         def leave(module: nn.Module, args: Any, output: Any) -> None:
+            if not self._stack or self._stack[-1].module is not module or tap.elsewhere:
+                return  # it never entered
             mode.leave()
-            if self._stack:
-                self._stack.pop()
+            self._stack.pop()
             # A module that looks like attention may have been given nothing to attend to, this once.
-            if module not in self._found and not softmax.attends(module):
+            # And one that fails gives None: torch is then on its way through the hooks that would be removed here.
+            if output is not None and module not in self._found and not softmax.attends(module):
                 self._idle.add(module)
                 for handle in self._handles.pop(module, []):
                     handle.remove()
 
         self._handles[module] = [
-            module.register_forward_pre_hook(enter),
-            module.register_forward_hook(leave, always_call=True),
+            module.register_forward_pre_hook(Hook(enter)),
+            module.register_forward_hook(Hook(leave), always_call=True),
         ]
 
 

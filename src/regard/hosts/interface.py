@@ -6,11 +6,13 @@ its two interfaces (there is no public way to take a name back), and the `eager_
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import Tensor, nn
 
 from ..core.attend import attend
@@ -18,6 +20,8 @@ from ..core.mask import Mask
 from ..core.operands import Operands
 from .recipe import Recipe, RecipeTensor
 from .refuse import Refusal
+from .shared import Shared
+from .stance import as_before
 
 if TYPE_CHECKING:
     from .tap import Tap
@@ -31,15 +35,27 @@ OWN_KERNEL = (
     "makes one: outputs may differ by rounding"
 )
 _UNKNOWN = {
-    "indices": ("selected keys", "run the model without its sparse attention, or exclude it"),
+    "indices": ("selected keys", "run it with attn_implementation='sdpa'"),
     "block_indices": ("selected blocks of keys", "exclude this model"),
     "cache": ("a paged cache", "generate with a dynamic or static cache"),
     "sinks": ("sink logits per query", "exclude this model"),
 }
 """Arguments of transformers' interface that a `Call` has no place for: what they are, and what to do."""
 _taps: "WeakKeyDictionary[nn.Module, Tap]" = WeakKeyDictionary()
-_native: dict[int, str] = {}
-"""The implementation that a listening configuration had, by its id."""
+_lock = Lock()
+
+
+@dataclass
+class _Switched:
+    """A configuration that has our name for now: the one it had, and how many listeners there are to models of it."""
+
+    config: Any
+    name: str
+    listeners: int = 0
+
+
+_switched: dict[int, _Switched] = {}
+"""Configurations that are switched to our name, by their id."""
 
 
 class Interface:
@@ -55,29 +71,78 @@ class Interface:
         if not self._configs:
             yield
             return
-        from transformers.masking_utils import AttentionMaskInterface
-        from transformers.modeling_utils import AttentionInterface
-
         modules = list(self._model.modules())
-        original = [config._attn_implementation_internal for config in self._configs]
-        try:
-            AttentionInterface.register(NAME, _attention)
-            AttentionMaskInterface.register(NAME, _mask)
-            for module in modules:
-                _taps[module] = tap
-            for config, name in zip(self._configs, original, strict=True):
-                _native[id(config)] = name
-                config._attn_implementation_internal = NAME
-            yield
-        finally:
-            for config, name in zip(self._configs, original, strict=True):
-                config._attn_implementation_internal = name
-                _native.pop(id(config), None)
-            for module in modules:
-                _taps.pop(module, None)
-            if not _native:
-                AttentionInterface._global_mapping.pop(NAME, None)
-                AttentionMaskInterface._global_mapping.pop(NAME, None)
+        for config in self._configs:
+            _native(config)
+        with _registered.wanted():
+            try:
+                for module in modules:
+                    _taps[module] = tap
+                with _lock:
+                    for config in self._configs:
+                        _switch(config)
+                yield
+            finally:
+                with _lock:
+                    for config in self._configs:
+                        _switch_back(config)
+                for module in modules:
+                    _taps.pop(module, None)
+
+    def check(self) -> None:
+        """Raise ValueError if somebody chose another implementation while this one listens."""
+        for config in self._configs:
+            name = config._attn_implementation_internal
+            if name != NAME:
+                raise Refusal(
+                    f"the attention of this model was switched to {name!r} while a lens listened, which would hear nothing: "
+                    "choose an implementation between the lens's contexts"
+                )
+
+
+def _register() -> Callable[[], None]:
+    from transformers.masking_utils import AttentionMaskInterface
+    from transformers.modeling_utils import AttentionInterface
+
+    AttentionInterface.register(NAME, _attention)
+    AttentionMaskInterface.register(NAME, _mask)
+
+    def undo() -> None:
+        AttentionInterface._global_mapping.pop(NAME, None)
+        AttentionMaskInterface._global_mapping.pop(NAME, None)
+
+    return undo
+
+
+_registered = Shared(_register)
+
+
+def _switch(config: Any) -> None:
+    if id(config) not in _switched:
+        _switched[id(config)] = _Switched(config, config._attn_implementation_internal)
+        config._attn_implementation_internal = NAME
+    _switched[id(config)].listeners += 1
+
+
+def _switch_back(config: Any) -> None:
+    switched = _switched[id(config)]
+    switched.listeners -= 1
+    if switched.listeners == 0:
+        if config._attn_implementation_internal == NAME:  # else somebody has chosen another one since
+            config._attn_implementation_internal = switched.name
+        del _switched[id(config)]
+
+
+def _native(config: Any) -> str:
+    """Return the implementation that a configuration has, or had before it was switched to our name."""
+    switched = _switched.get(id(config))
+    name = config._attn_implementation_internal if switched is None else switched.name
+    if name == NAME:
+        raise Refusal(
+            "a configuration was copied while a lens listened to its model: set the copy's attention implementation anew, "
+            "for instance by set_attn_implementation('sdpa')"
+        )
+    return str(name)
 
 
 def _switchable(model: nn.Module) -> list[Any]:
@@ -100,7 +165,7 @@ def _switchable(model: nn.Module) -> list[Any]:
 def _mask(*, config: Any, **arguments: Any) -> RecipeTensor:
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
-    make = ALL_MASK_ATTENTION_FUNCTIONS[_native[id(config)]]
+    make = ALL_MASK_ATTENTION_FUNCTIONS[_native(config)]
     # A static cache gives its offset as a tensor, which it counts up in place before the recipe is read.
     offsets = {name: int(arguments.get(name, 0)) for name in ("q_offset", "kv_offset")}
     recipe = Recipe(make, {**arguments, **offsets, "config": config}, int(arguments["kv_length"]))
@@ -110,15 +175,21 @@ def _mask(*, config: Any, **arguments: Any) -> RecipeTensor:
 def _attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, Tensor | None]:
-    native = _native[id(module.config)]
+    native = _native(module.config)
     recipe = attention_mask.recipe if isinstance(attention_mask, RecipeTensor) else None
     forward = _host(module, native)
     tap = _taps.get(module)
-    if tap is None:  # a stranger that shares its configuration object with a model that is listened to
+    # A stranger shares its configuration object with a model that is listened to.
+    if tap is None or tap.elsewhere:
         given = recipe.native() if recipe is not None else attention_mask
         return forward(module, query, key, value, given, **kwargs)
+    whole = recipe
+    if kwargs.get("indices") is not None and native in ("eager", "sdpa"):
+        whole, attention_mask = None, _selected(attention_mask, recipe, kwargs.pop("indices"))
+    if whole is not None and whole.mask.plain and kwargs.get("is_causal") is False and whole.native() is None:
+        kwargs["is_causal"] = getattr(module, "is_causal", True)  # it takes the stand-in for a mask of its own
     _refuse(f"{tap.path(module)} ({type(module).__name__})", attention_mask, kwargs)
-    mask = _core_mask(module, query, key, recipe, attention_mask, native, kwargs.get("is_causal"))
+    mask = _core_mask(module, query, key, whole, attention_mask, native, kwargs.get("is_causal"))
     scale, bias = kwargs.get("scaling"), kwargs.get("position_bias")
     op = Operands(
         query,
@@ -135,13 +206,13 @@ def _attention(
 
     def host() -> Tensor:
         if not kept:
-            if recipe is not None and native == "sdpa" and _table_size(mask) > HOST_TABLE:
+            if whole is not None and native == "sdpa" and _table_size(mask) > HOST_TABLE:
                 tap.note(OWN_KERNEL)
                 out = attend(op)[0]
                 kept.append((out.transpose(1, 2).contiguous(), None))
                 return out
-            given = recipe.native() if recipe is not None else attention_mask
-            with tap.mute():
+            given = whole.native() if whole is not None else attention_mask
+            with tap.mute(), as_before() if native == "flex_attention" else nullcontext():
                 kept.append(forward(module, query, key, value, given, **kwargs))
         return kept[0][0].transpose(1, 2)
 
@@ -151,6 +222,16 @@ def _attention(
         host()
         return kept[0]
     return output.transpose(1, 2).contiguous(), None
+
+
+def _selected(given: Tensor | None, recipe: Recipe | None, indices: Tensor) -> Tensor | None:
+    """Mask all but selected keys, [batch, query, selected], as models do themselves before the attention that is theirs."""
+    mask = given if recipe is None else recipe.native()
+    mask = recipe.dense() if recipe is not None and mask is None else mask
+    if not isinstance(mask, Tensor):
+        return mask
+    selected = torch.zeros_like(mask[:, :1], dtype=torch.bool).scatter(-1, indices[:, None].long(), True)
+    return mask & selected if mask.dtype == torch.bool else mask.masked_fill(~selected, torch.finfo(mask.dtype).min)
 
 
 def _refuse(name: str, mask: Any, kwargs: dict[str, Any]) -> None:
@@ -184,8 +265,13 @@ def _core_mask(
 ) -> Mask:
     """Say in the core's terms what the host's implementation would mask."""
     shape = (query.shape[0], query.shape[2], key.shape[2])
+    causal = bool(is_causal if is_causal is not None else getattr(module, "is_causal", True))
+    if recipe is not None and recipe.mask.plain and recipe.mask.causal != causal and recipe.native() is None:
+        recipe = given = None  # the host leaves it to the module, which says otherwise
     if recipe is not None:
         mask = recipe.mask
+        if mask.q_len == 1 and mask.plain and not mask.causal:  # one row for all queries
+            mask = replace(mask, q_len=shape[1])
         mask = mask if mask.k_len == shape[2] else mask.narrow((0, shape[2]))
         if (mask.q_len, mask.k_len) != shape[1:]:
             raise Refusal(f"a mask for {mask.q_len} x {mask.k_len} came to an attention of {shape[1]} x {shape[2]}")
@@ -193,9 +279,8 @@ def _core_mask(
     base = Mask(*shape, query.device)
     if given is not None:
         return replace(base, table=given[..., : shape[2]])
-    causal = is_causal if is_causal is not None else getattr(module, "is_causal", True)
     # None means "causal if the module is", top-left, to every implementation but the eager one.
-    return replace(base, causal=bool(causal) and native != "eager" and shape[1] > 1)
+    return replace(base, causal=causal and native != "eager" and shape[1] > 1)
 
 
 def _host(module: nn.Module, native: str) -> Callable[..., tuple[Tensor, Tensor | None]]:

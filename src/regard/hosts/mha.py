@@ -1,6 +1,6 @@
 """torch.nn.MultiheadAttention, whose function projects, attends and projects back in one call."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -14,6 +14,7 @@ from ..core.mask import Mask
 from ..core.operands import Operands
 from .reading import Reader, Reading
 from .refuse import Refusal
+from .shared import Shared
 
 GIVES = frozenset({"q", "k", "v", "scores", "weights", "lse"})
 NOTE = (
@@ -126,19 +127,25 @@ def _added(mask: Mask, dtype: torch.dtype) -> Tensor | None:
     return torch.where(allowed, zero, float("-inf"))
 
 
+def _slow_down() -> Callable[[], None]:
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    return lambda: torch.backends.mha.set_fastpath_enabled(before)
+
+
+_slow_path = Shared(_slow_down)
+
+
 @contextmanager
 def slow_path(model: nn.Module) -> Iterator[bool]:
     """Keep torch from attending where no function is called, if the model has such modules; yields whether that changes it."""
     kinds = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerEncoder)
-    before = torch.backends.mha.get_fastpath_enabled()
-    if not before or not any(isinstance(module, kinds) for module in model.modules()):
+    if not any(isinstance(module, kinds) for module in model.modules()):
         yield False
         return
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield True
-    finally:
-        torch.backends.mha.set_fastpath_enabled(True)
+    changes = torch.backends.mha.get_fastpath_enabled()
+    with _slow_path.wanted():
+        yield changes
 
 
 READERS: dict[Any, Reader] = {F.multi_head_attention_forward: read}

@@ -36,6 +36,9 @@ class Names:
         parts = {name.part for name in self._names.values() if name.path}
         self._main = parts if len(parts) == 1 else {"main", "decoder"}
 
+    def __contains__(self, module: nn.Module) -> bool:
+        return module in self._names
+
     def __getitem__(self, module: nn.Module) -> Name:
         return self._names[module]
 
@@ -57,7 +60,7 @@ def _part(path: str, pair: bool) -> str:
     if pair:
         pieces = lowered.split(".")
         for part in ("decoder", "encoder"):
-            if part in pieces:
+            if any(piece == part or piece.endswith(f"_{part}") for piece in pieces):
                 return part
     return "main"
 

@@ -46,6 +46,14 @@ class Recipe:
         return mask[..., : self.keys]
 
     @property
+    def dtype(self) -> torch.dtype:
+        """The host's mask is of this type: eager attention adds its own to the scores."""
+        from transformers.masking_utils import eager_mask
+
+        dtype: torch.dtype = self.arguments.get("dtype", torch.float32) if self.make is eager_mask else torch.bool
+        return dtype
+
+    @property
     def q_index(self) -> int:
         """Index in the run of the first query, padding included."""
         return int(self.arguments.get("q_offset", 0))
@@ -96,7 +104,7 @@ class Recipe:
 
 
 class RecipeTensor(Tensor):
-    """A boolean mask [batch, 1, query, key] that takes no memory and carries its recipe.
+    """A mask [batch, 1, query, key] that takes no memory and carries its recipe.
 
     Moving it, laying it out anew and cropping its keys keep the recipe; any other operation gets the dense mask that the
     host would have made.
@@ -109,7 +117,7 @@ class RecipeTensor(Tensor):
         """Make the stand-in for a recipe."""
         arguments = recipe.arguments
         shape = (arguments["batch_size"], 1, arguments["q_length"], recipe.keys)
-        one = torch.ones((), dtype=torch.bool, device=arguments.get("device", "cpu"))
+        one = torch.ones((), dtype=recipe.dtype, device=arguments.get("device", "cpu"))
         tensor = torch.Tensor._make_subclass(cls, one.expand(shape))
         tensor.recipe = recipe
         return tensor
@@ -128,7 +136,7 @@ class RecipeTensor(Tensor):
                 if name == "contiguous":
                     return args[0]
                 if name == "to" and not any(
-                    isinstance(a, torch.dtype) and a != torch.bool for a in (*args, *kwargs.values())
+                    isinstance(a, torch.dtype) and a != recipe.dtype for a in (*args, *kwargs.values())
                 ):
                     device = func(args[0].new_empty(()).as_subclass(Tensor), *args[1:], **kwargs).device
                     if device == args[0].device:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 from weakref import WeakSet
 
 from torch import nn
@@ -12,33 +13,31 @@ class Refusal(ValueError):
 
 
 _listened: "WeakSet[nn.Module]" = WeakSet()
+_lock = Lock()
 
 
-def refuse(model: nn.Module) -> None:
-    """Raise ValueError for a model of which a module was compiled in place."""
-    compiled = [
-        path for path, module in model.named_modules() if getattr(module, "_compiled_call_impl", None) is not None
-    ]
-    if compiled:
-        where = ", ".join(path or "the model itself" for path in compiled[:3])
-        raise Refusal(
-            f"{type(model).__name__} is compiled ({where}), and a compiled graph ignores what is changed later: attach to it "
-            "before it is compiled"
-        )
+def changed(module: nn.Module) -> Refusal:
+    """Say that a module took another's place too late."""
+    return Refusal(
+        f"a {type(module).__name__} came into the model, or left it, while a lens listened, which may have missed its attention: "
+        "change modules between the lens's contexts"
+    )
 
 
 @contextmanager
 def alone(model: nn.Module) -> Iterator[None]:
     """Listen to a model alone; raises ValueError if another lens listens to a module of it."""
     modules = list(model.modules())
-    taken = [module for module in modules if module in _listened]
-    if taken:
-        raise Refusal(
-            f"another lens listens to {type(taken[0]).__name__} already, and each would see what the other changes: use one "
-            "lens for one model, or leave the other's context first"
-        )
-    _listened.update(modules)
+    with _lock:
+        taken = [module for module in modules if module in _listened]
+        if taken:
+            raise Refusal(
+                f"another lens listens to {type(taken[0]).__name__} already, and each would see what the other changes: use "
+                "one lens for one model, or leave the other's context first"
+            )
+        _listened.update(modules)
     try:
         yield
     finally:
-        _listened.difference_update(modules)
+        with _lock:
+            _listened.difference_update(modules)

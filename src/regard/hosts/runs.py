@@ -11,7 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from ..core.session import Session
+from .hook import Hook
 from .recipe import RecipeTensor
+from .refuse import Refusal
+from .shared import Shared
+from .turn import Turn
 
 _CHANGES = ("reorder_cache", "batch_select_indices", "batch_repeat_interleave", "crop")
 """Methods of transformers' caches that change which rows and tokens they hold."""
@@ -27,32 +31,37 @@ class Runs:
     def __init__(self, model: nn.Module, begin: Begin) -> None:
         self._model = model
         self._begin = begin
-        self._depth = 0
+        self.turn = Turn()
         self._prompt: int | None = None
         self._padding: Tensor | None = None
         self._examples: int | None = None
+        self._leader: Session | None = None
         self._whole: Session | None = None
         self._source: Session | None = None
         self._begun = False
         self.cached = False
         self.session = Session()
 
-    @property
-    def inside(self) -> bool:
-        """True while the model, or one of its models, is in a forward pass."""
-        return self._depth > 0
-
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Follow forward passes, generations and changes of their caches."""
         with ExitStack() as stack:
             for module in _models(self._model):
-                stack.callback(module.register_forward_pre_hook(self._enter, with_kwargs=True).remove)
-                stack.callback(module.register_forward_hook(self._leave, always_call=True).remove)
+                stack.callback(module.register_forward_pre_hook(Hook(self._enter), with_kwargs=True).remove)
             if _generates(self._model):
                 stack.enter_context(self._following_generate())
-            stack.enter_context(_following_caches())
+            if "transformers" in sys.modules:
+                stack.enter_context(_following_caches())
             stack.callback(self._reset)
+            stack.enter_context(self.turn.listening())
+            yield
+
+    @contextmanager
+    def leaving(self) -> Iterator[None]:
+        """Follow how passes end; begun after all else that hooks the modules, so that it is the last to hear of it."""
+        with ExitStack() as stack:
+            for module in _models(self._model):
+                stack.callback(module.register_forward_hook(Hook(self._leave), always_call=True).remove)
             yield
 
     @contextmanager
@@ -73,12 +82,16 @@ class Runs:
         self._begin(session, arguments)
 
     def _reset(self) -> None:
-        self._depth, self._prompt, self._padding, self._examples, self.session = 0, None, None, None, Session()
+        self._prompt, self._padding, self._examples, self._leader, self.session = None, None, None, None, Session()
         self._source = None
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._depth += 1
-        if self._depth > 1:
+        if getattr(module, "_is_replica", False):
+            raise Refusal(
+                "DataParallel runs copies of the model in threads, where a lens hears nothing: run the model itself, on one "
+                "device, or use DistributedDataParallel"
+            )
+        if not self.turn.enter(module):
             return
         given = _arguments(module, args, kwargs)
         cache = given.get("past_key_values")
@@ -104,8 +117,12 @@ class Runs:
         session.ids = _joined(session.ids, ids, session.seen)
         session.valid = self._valid(mask, session.length)
         if session.step == 0:
-            session.prompt = self._prompt if self._prompt is not None else session.seen + new
-            session.ends = _ends(session.valid) if self._prompt is None else None
+            # A second cache in one generation is of another text, as that of guidance, whose prompt is what it begins with.
+            known_prompt = self._prompt if self._leader is None else None
+            session.prompt = known_prompt if known_prompt is not None else session.seen + new
+            session.ends = _ends(session.valid) if known_prompt is None else None
+            if cache is not None and self._leader is None:
+                self._leader = session
             session.examples = self._several(next((len(x) for x in (ids, embeddings) if torch.is_tensor(x)), 0))
         self._start(session, given)
 
@@ -139,19 +156,26 @@ class Runs:
         return torch.nn.functional.pad(rows, (0, max(length - rows.shape[1], 0)), value=True)[:, :length]
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
-        self._depth -= 1
         cache = getattr(output, "past_key_values", None)
-        if self._depth == 0 and cache is not None and cache not in _sessions:
+        if self.turn.leave(module) and not self.turn.inside and cache is not None and cache not in _sessions:
             _sessions[cache] = self.session
+
+    def _return(self, result: Any) -> None:
+        """Remember what a generation tells of its beams."""
+        if self._leader is not None:
+            self._leader.beams = getattr(result, "beam_indices", None)
 
     @contextmanager
     def _following_generate(self) -> Iterator[None]:
         """Learn the length of the prompt, which a chunked prefill or an assistant hides, and keep generate from compiling."""
         model: Any = self._model
         generate = model.generate
-        had_own = "generate" in vars(model)
 
         def followed(*args: Any, **kwargs: Any) -> Any:
+            with self.turn.held():  # a whole generation, since its prompt is kept here from step to step
+                return follow(*args, **kwargs)
+
+        def follow(*args: Any, **kwargs: Any) -> Any:
             ids = next(
                 (given for given in (*args[:1], kwargs.get("inputs"), kwargs.get("input_ids")) if given is not None),
                 None,
@@ -160,22 +184,58 @@ class Runs:
             prompt = ids if ids is not None else embeddings
             pair = getattr(model.config, "is_encoder_decoder", False)
             kwargs.setdefault("disable_compile", True)  # a compiled graph would no longer come by here
+            told = _tells_beams(model, args, kwargs)
+            # Of a generation that this one drafts for, if there is one.
+            before = self._prompt, self._padding, self._examples, self._leader
+            self._leader = None
             self._prompt = None if pair or prompt is None else int(prompt.shape[1])
             self._padding = None if pair else kwargs.get("attention_mask")
             self._examples = None if prompt is None else len(prompt)
             try:
-                return generate(*args, **kwargs)
+                result = generate(*args, **kwargs)
+                self._return(result)
+                return result.sequences if told else result
             finally:
-                self._prompt = self._padding = self._examples = None
+                self._prompt, self._padding, self._examples, self._leader = before
 
-        model.generate = followed
-        try:
+        with _replaced(model, "generate", followed), _replaced(model, "init_continuous_batching", _refuse_batching):
             yield
-        finally:
-            if had_own:
-                model.generate = generate
-            else:
-                del model.generate
+
+
+@contextmanager
+def _replaced(model: nn.Module, name: str, method: Callable[..., Any]) -> Iterator[None]:
+    own = vars(model).get(name)
+    setattr(model, name, method)
+    try:
+        yield
+    finally:
+        if own is None:
+            delattr(model, name)
+        else:
+            setattr(model, name, own)
+
+
+def _tells_beams(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Let a beam search that returns sequences only tell by which rows they went, too; say whether it is one."""
+    from transformers import GenerationMixin
+
+    configs = (*args[1:2], kwargs.get("generation_config"), model.generation_config)
+
+    def wished(name: str) -> Any:
+        return next((v for v in (kwargs.get(name), *(getattr(c, name, None) for c in configs)) if v is not None), None)
+
+    own = type(model).generate is not GenerationMixin.generate or "custom_generate" in kwargs
+    if own or (wished("num_beams") or 1) < 2 or wished("return_dict_in_generate"):
+        return False
+    kwargs["return_dict_in_generate"] = True
+    return True
+
+
+def _refuse_batching(*args: Any, **kwargs: Any) -> Any:
+    raise Refusal(
+        "continuous batching keeps its keys in pages, which regard cannot follow yet: use generate, with a dynamic or static "
+        "cache"
+    )
 
 
 def _is_pair(module: nn.Module) -> bool:
@@ -229,33 +289,27 @@ def _ends(valid: Tensor | None) -> Tensor | None:
     return torch.where(valid, torch.arange(1, valid.shape[1] + 1, device=valid.device), 0).amax(-1)
 
 
-_followers = 0
-_originals: list[tuple[type, str, Callable[..., Any]]] = []
-
-
-@contextmanager
-def _following_caches() -> Iterator[None]:
-    """Let sessions follow what is done to the caches that they hang on; the classes are changed once for all listeners."""
-    if "transformers" not in sys.modules:
-        yield
-        return
+def _follow_caches() -> Callable[[], None]:
+    """Let sessions follow what is done to the caches that they hang on."""
     from transformers.cache_utils import Cache, EncoderDecoderCache
 
-    global _followers
-    if _followers == 0:
-        kinds = (Cache, EncoderDecoderCache)
-        _originals.extend((kind, name, vars(kind)[name]) for kind in kinds for name in _CHANGES if name in vars(kind))
-        for kind, name, original in _originals:
-            setattr(kind, name, _followed(name, original))
-    _followers += 1
-    try:
-        yield
-    finally:
-        _followers -= 1
-        if _followers == 0:
-            for kind, name, original in _originals:
-                setattr(kind, name, original)
-            _originals.clear()
+    originals = [
+        (kind, name, vars(kind)[name])
+        for kind in (Cache, EncoderDecoderCache)
+        for name in _CHANGES
+        if name in vars(kind)
+    ]
+    for kind, name, original in originals:
+        setattr(kind, name, _followed(name, original))
+
+    def undo() -> None:
+        for kind, name, original in originals:
+            setattr(kind, name, original)
+
+    return undo
+
+
+_following_caches = Shared(_follow_caches).wanted
 
 
 def _followed(name: str, original: Callable[..., Any]) -> Callable[..., Any]:

@@ -16,7 +16,7 @@ from .shapes import fold, heads_of, told_heads
 GIVES = frozenset({"scores", "weights", "lse"})
 _ATTENTION = re.compile("attention|attn")
 _PROJECTIONS = {
-    "q_proj", "query", "to_q", "q", "qkv", "qkv_proj", "query_key_value", "c_attn", "Wqkv", "in_proj", "q_lin",
+    "q_proj", "query", "to_q", "q", "qk", "qkv", "qkv_proj", "query_key_value", "c_attn", "Wqkv", "in_proj", "q_lin",
 }  # fmt: skip
 _APPROXIMATE = re.compile("longformer|ledencoder|blocksparse|nystrom")
 """Modules whose softmax does not run over the keys, but over bands, blocks or landmarks."""
@@ -45,6 +45,8 @@ def _read_method(module: nn.Module, input: Tensor, dim: Any, dtype: torch.dtype 
 def _read(module: nn.Module, scores: Tensor, dim: Any, dtype: torch.dtype | None) -> Reading | None:
     last = isinstance(dim, int) and dim in (-1, scores.ndim - 1)
     if not last or scores.ndim not in (3, 4) or not scores.is_floating_point() or not attends(module):
+        return None
+    if hasattr(module, "sampling_offsets"):  # deformable attention: over points between tokens, and there are no keys
         return None
     kind = type(module).__name__
     told = told_heads(module)
@@ -85,6 +87,17 @@ def _mirror(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     line = torch.zeros(2 * n - 1, dtype=dtype, device=device)
     line[n - 1] = 1
     return line.as_strided((n, n), (1, 1))
+
+
+def passed_over(module: nn.Module) -> str:
+    """Say that a softmax of an attention module is none over keys that could be heard."""
+    kind = type(module).__name__
+    return f"{kind} has a softmax that does not run over the last axis of [batch, head, query, key]: it is not heard"
+
+
+def is_softmax(module: nn.Module) -> bool:
+    """Say whether a module does nothing but a softmax."""
+    return isinstance(module, nn.Softmax) or type(module).__name__.endswith("Softmax")
 
 
 def attends(module: nn.Module) -> bool:

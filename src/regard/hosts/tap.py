@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
@@ -14,10 +16,14 @@ from ..core.call import Call, Site
 from ..core.operands import Operands
 from ..core.session import Session
 from .functions import Functions
+from .hook import Hook
 from .interface import Interface
-from .names import Names
-from .refuse import alone, refuse
+from .names import Name, Names
+from .parallel import Share
+from .refuse import alone, changed
 from .runs import Begin, Runs
+from .stance import NOTE, compiled, uncompiled
+from .turn import recomputing
 
 if TYPE_CHECKING:
     from .recipe import Recipe
@@ -31,47 +37,48 @@ class Tap:
     """Listens to the attention calls of a model, in every tier at once."""
 
     def __init__(self, model: nn.Module, handler: Handler, begin: Begin = lambda session, arguments: None) -> None:
-        refuse(model)
         self._model = model
         self._handler = handler
-        self._names = Names(model)
         self.notes: list[str] = []
         self.runs = Runs(model, self._begun(begin))
-        self._tiers = (Interface(model), Functions(model))
+        self._know()
         self._listening = 0
         self._open = ExitStack()
         self._muted = False
         self._uses: dict[nn.Module, int] = {}
-        self._sites: dict[tuple[nn.Module, int], Site] = {}
+        self._shares: dict[nn.Module, Share | None] = {}
         self._followed: dict[nn.Module, RemovableHandle] = {}
         self._inputs: WeakKeyDictionary[nn.Module, ref[Tensor]] = WeakKeyDictionary()
-        self._candidates = [m for m in model.modules() if _ATTENTION.search(type(m).__name__.lower())]
 
     @property
     def muted(self) -> bool:
         """True while calls are not to be heard: those that a handler or a host's own kernel makes."""
         return self._muted
 
+    @property
+    def elsewhere(self) -> bool:
+        """True in a thread whose pass began before anybody listened, and goes on as it was."""
+        return self.runs.turn.elsewhere
+
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Hear the model's attention calls; contexts may overlap in any order, the last one that ends takes the tap off."""
-        if self._listening == 0:
-            with ExitStack() as stack:
-                stack.enter_context(alone(self._model))
-                stack.callback(self._stop)
-                stack.enter_context(self.runs.listening())
-                for module in self._candidates:
-                    self._follow(module)
-                for tier in self._tiers:
-                    stack.enter_context(tier.listening(self))
-                self._open = stack.pop_all()
-        self._listening += 1
+        """Hear the model's attention calls; contexts may overlap in any order, the last one that ends takes the tap off.
+
+        It begins and ends between passes: those of other threads are waited for.
+        """
+        with self.runs.turn.held():
+            if self._listening == 0:
+                self._open = self._opened()
+            self._listening += 1
         try:
             yield
+            if (strange := self._strange()) is not None:
+                raise changed(strange)
         finally:
-            self._listening -= 1
-            if self._listening == 0:
-                self._open.close()
+            with self.runs.turn.held():
+                self._listening -= 1
+                if self._listening == 0:
+                    self._open.close()
 
     @contextmanager
     def mute(self) -> Iterator[None]:
@@ -89,7 +96,7 @@ class Tap:
 
     def path(self, module: nn.Module) -> str:
         """Return a module's name in the model."""
-        return self._names[module].path
+        return self._name(module).path
 
     def attend(
         self,
@@ -101,8 +108,25 @@ class Tap:
         recipe: "Recipe | None",
     ) -> Tensor | None:
         """Hand an attention call to the handler; return its output, or None where the host's own stands."""
-        if not self.runs.inside and not recomputing():
+        if not self.runs.turn.inside and not recomputing():
             self.runs.alone()
+        kind = op.q.device.type
+        lowered = torch.is_autocast_enabled(kind)
+        if (
+            lowered and tier != "softmax"
+        ):  # what the host's kernel is given; scores that are written out are rounded already
+            dtype = torch.get_autocast_dtype(kind)
+            op = replace(op, q=op.q.to(dtype), k=op.k.to(dtype), v=op.v.to(dtype))
+        if module not in self._shares:
+            self._shares[module] = Share.of(module)
+        share = self._shares[module]
+        if share is not None and share.divides(module, op, tier):
+            with self.mute():
+                op, host = share.whole(op), share.host(host)
+        else:
+            share = None
+        if lowered:
+            host = _as_now(host, kind)
         session = self.runs.session
         site = self._site(module, op, tier, gives, recipe)
         q_index, k_index, keys = _place(site, op, recipe, session)
@@ -113,12 +137,51 @@ class Tap:
             at_q = positions(keys, op.q_len, q_index, op)
             at_k = at_k.masked_fill(torch.arange(op.k_len, device=at_k.device) + k_index >= q_index + op.q_len, -1)
         call = Call(site, op, at_q, at_k, q_index, k_index, session, host, lambda: self._input(module))
-        with self.mute():
-            return self._handler(call)
+        with self.mute(), torch.autocast(kind, enabled=False) if lowered else nullcontext():
+            output = self._handler(call)
+            return output if output is None or share is None else share.own(output)
+
+    def _know(self) -> None:
+        """Learn what modules the model has; between contexts, some may be replaced by others."""
+        self._modules = list(self._model.modules())
+        self._names = Names(self._model)
+        self._interface, self._functions = Interface(self._model), Functions(self._model)
+        self._candidates = [m for m in self._modules if _ATTENTION.search(type(m).__name__.lower())]
+        self._sites: dict[tuple[nn.Module, int], Site] = {}
+
+    def _strange(self) -> nn.Module | None:
+        """Return a module that came into the model, or left it, since its modules were learnt."""
+        pairs = zip_longest(self._model.modules(), self._modules)
+        return next((a if a is not None else b for a, b in pairs if a is not b), None)
+
+    def _opened(self) -> ExitStack:
+        if self._strange() is not None:
+            self._know()
+        with ExitStack() as stack:
+            stack.enter_context(alone(self._model))
+            stack.enter_context(uncompiled())
+            if compiled(self._model):
+                self.note(NOTE)
+            stack.callback(self._stop)
+            stack.enter_context(self.runs.listening())
+            for module in self._candidates:
+                self._follow(module)
+            stack.enter_context(self._interface.listening(self))
+            stack.enter_context(self._functions.listening(self))
+            stack.enter_context(self.runs.leaving())
+            return stack.pop_all()
+
+    def _name(self, module: nn.Module) -> Name:
+        if module not in self._names:
+            raise changed(module)
+        return self._names[module]
 
     def _begun(self, begin: Begin) -> Begin:
         def start(session: Session, arguments: Mapping[str, Any]) -> None:
             self._uses.clear()
+            if self.runs.turn.inside:
+                self._functions.restart()
+                self._interface.check()
             begin(session, arguments)
 
         return start
@@ -129,7 +192,7 @@ class Tap:
             self._follow(module)
         key = (module, self._uses[module])
         if key not in self._sites:
-            name = self._names[module]
+            name = self._name(module)
             uneven = recipe is None and op.q_len != op.k_len and not self.runs.cached
             told = name.cross or getattr(module, "is_cross_attention", False) is True
             role = "cross" if told or uneven else "self"
@@ -154,9 +217,11 @@ class Tap:
     def _follow(self, module: nn.Module) -> None:
         """Count the uses of a module, and remember what it is given while it runs."""
         if module not in self._followed:
-            self._followed[module] = module.register_forward_pre_hook(self._used, with_kwargs=True)
+            self._followed[module] = module.register_forward_pre_hook(Hook(self._used), with_kwargs=True)
 
     def _used(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self.elsewhere:
+            return
         if module in self._uses and not recomputing():
             self._uses[module] += 1
         given = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
@@ -177,11 +242,18 @@ class Tap:
             handle.remove()
         self._followed.clear()
         self._inputs.clear()
+        self._shares.clear()
 
 
-def recomputing() -> bool:
-    """Say whether a backward pass is under way, where gradient checkpointing runs parts of the forward pass again."""
-    return torch._C._current_graph_task_id() != -1
+def _as_now(host: Callable[[], Tensor], kind: str) -> Callable[[], Tensor]:
+    """Let a host's own kernel compute under the autocast of its model, where measuring computes without any."""
+    dtype = torch.get_autocast_dtype(kind)
+
+    def lowered() -> Tensor:
+        with torch.autocast(kind, dtype=dtype):
+            return host()
+
+    return lowered
 
 
 def positions(valid: Tensor | None, n: int, start: int, op: Operands) -> Tensor:

@@ -46,9 +46,15 @@ class Wanted:
 
 @contextmanager
 def blocks_read(
-    model: nn.Module, attention: dict[int, tuple[str, int]], wanted: dict[int, list[str]], found: dict[str, Tensor]
+    model: nn.Module,
+    attention: dict[int, tuple[str, int]],
+    wanted: dict[int, list[str]],
+    keep: Callable[[str, Tensor], None],
 ) -> Iterator[None]:
-    """Read activations around the blocks that hold attention modules: by layer, the module's path and which use of it."""
+    """Read activations around the blocks that hold attention modules: by layer, the module's path and which use of it.
+
+    `keep` is handed each as it comes by, with its name.
+    """
     with ExitStack() as stack:
         for layer, kinds in wanted.items():
             if layer not in attention:
@@ -56,7 +62,7 @@ def blocks_read(
             path, use = attention[layer]
             block, inside = _block(model, path)
             for kind in kinds:
-                stack.callback(_read(block, inside, kind, _Slot(f"{kind}.{layer}", use, found)).remove)
+                stack.callback(_read(block, inside, kind, _Slot(f"{kind}.{layer}", use, keep)).remove)
         yield
 
 
@@ -66,12 +72,12 @@ class _Slot:
 
     name: str
     use: int
-    found: dict[str, Tensor]
+    keep: Callable[[str, Tensor], None]
     uses: int = 0
 
     def put(self, tensor: Tensor) -> None:
         if self.uses == self.use:
-            self.found[self.name] = tensor.detach()
+            self.keep(self.name, tensor.detach())
         self.uses += 1
 
 

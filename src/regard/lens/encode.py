@@ -1,5 +1,6 @@
 """From what users have to what a model takes: texts, conversations, images, or inputs that are ready."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -30,7 +31,7 @@ def encode(
     TypeError for what is no text, and ValueError for what is empty, for a text longer than the model takes, for images and
     places for them that do not match, and for token ids that the model does not have.
     """
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    device = next((parameter.device for parameter in model.parameters() if not parameter.is_meta), torch.device("cpu"))
     if isinstance(given, Mapping) and "role" not in given:
         if images is not None or max_tokens is not None or chunk is not None:
             raise ValueError("inputs that are ready are passed through: images, max_tokens and chunk are for texts")
@@ -54,6 +55,8 @@ def encode(
         else:
             x = _written(vocabulary, texts, max_tokens, chunk, _limit(model))
         _check(model, vocabulary, x["input_ids"])
+        if "token_type_ids" in x and not _takes_token_types(model):
+            del x["token_type_ids"]
     for example in x.segments.examples:
         vocabulary.remember(example)
     return x.to(device)
@@ -207,6 +210,15 @@ def _check(model: nn.Module, vocabulary: Vocabulary, ids: Tensor | None) -> None
             f"there is no token {unknown[0]} in this model, whose vocabulary has {size}: "
             "is this the tokenizer that belongs to it?"
         )
+
+
+def _takes_token_types(model: nn.Module) -> bool:
+    """Say whether a model takes token types: it names them, or names nothing and hands on what it gets.
+
+    Beside names, `**kwargs` are options of kernels, and `generate` refuses inputs that are not named.
+    """
+    names = inspect.signature(model.forward).parameters
+    return "token_type_ids" in names or "input_ids" not in names
 
 
 def _vocabulary_size(model: Any) -> int | None:

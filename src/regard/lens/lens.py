@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -20,13 +21,14 @@ from ..core.route import route
 from ..core.session import Session
 from ..core.where import Role, Where
 from ..hosts import Tap
-from ..hosts.tap import recomputing
+from ..hosts.stance import NOTE, compiled
+from ..hosts.turn import recomputing
 from ..segments import Example, JointSegments, TokenSegments, Vocabulary
 from .activations import OF_CALLS, Wanted, blocks_read
 from .encode import encode
 from .explain import Explanation, Line
 from .inputs import Inputs
-from .liveness import prove, try_out
+from .liveness import deaf, prove, try_out
 from .memory import with_one_retry
 from .recording import Recording
 from .results import Measurement, gather
@@ -48,7 +50,10 @@ def attach(model: Any, processor: Any = None, *, check: bool = True) -> "Lens":
     heard is what it uses; another model on the first inputs that are measured. PEFT, accelerate and data-parallel wrappers
     are taken off. Raises TypeError for what a lens cannot attach to, and ValueError where the proof fails, with what to do.
     """
-    return Lens(unwrap(model), processor, check=check)
+    lens = Lens(unwrap(model), processor, check=check)
+    if compiled(model):  # also in a wrapper that was taken off
+        lens._tap.note(NOTE)
+    return lens
 
 
 @dataclass(eq=False)
@@ -83,6 +88,7 @@ class Lens:
         self._told: Callable[[Call, int, Effect, Patchwork, int], None] | None = None
         self._heard = 0
         self._awaited: set[Call] = set()
+        self._threads: list[int] = []
         self._tap = Tap(model, self._handle, self._begin)
         self._check = check
         x = try_out(model) if check else None
@@ -108,17 +114,24 @@ class Lens:
         part: str | None = None,
         role: Role | None = "self",
         of: Literal["edited", "unedited"] = "edited",
+        grad: bool = False,
     ) -> Measurement:
         """Run the model on inputs, one batch or several, and measure its attention, edits that are active included.
 
         `part` and `role` choose the attention as in `Where`. `of="unedited"` measures what each attention would be without
         its own edits, on the inputs that those of earlier layers leave it. `progress` is told how many examples are done.
-        Gradients are off, and a language-model head is not run. Raises ValueError for values that are not finite, with the
-        layer where they begin, and MemoryError, with what to change, where memory runs out twice.
+        A language-model head is not run. With `grad`, means and texts kept apart have gradients, as for a loss on attention;
+        otherwise gradients are off. Raises ValueError for values that are not finite, with the layer where they begin, and for
+        `grad` under gradient checkpointing, and MemoryError, with what to change, where memory runs out twice.
         """
         names = [statistic.name for statistic in statistics]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"measure needs statistics with different names, not {names or 'none'}")
+        if grad and _recomputes(self.model):
+            raise ValueError(
+                "under gradient checkpointing the backward pass computes the attention again, and nobody would listen: turn it "
+                "off to measure with grad"
+            )
         where = Where(part=part, role=role)
         reducers: dict[Site, list[Reducer]] = {}
         worst = 0.0
@@ -127,7 +140,7 @@ class Lens:
             if self._check and not self.proved and not self._edits:
                 self.proved = prove(_body(self.model), batch, self._tap.note)
             found, deviation = with_one_retry(
-                lambda batch=batch: self._measured(batch, statistics, where, of),  # type: ignore[misc]
+                lambda batch=batch: self._measured(batch, statistics, where, of, grad),  # type: ignore[misc]
                 "use smaller batches, shorter texts (max_tokens), fewer statistics or a lower precision (dtype)",
             )
             worst = max(worst, deviation)
@@ -209,7 +222,7 @@ class Lens:
                     paths.update({call.site.layer: (call.site.path, call.site.use)}) if where.at(call.site) else None
                 ),
             )
-        with blocks_read(self.model, paths, wanted.blocks, found):
+        with blocks_read(self.model, paths, wanted.blocks, found.__setitem__):
             self._run(x, probe)
         missing = [name for name in names if name not in found]
         if missing:
@@ -222,7 +235,7 @@ class Lens:
     ) -> Iterator[Recording]:
         """Record statistics of each token that the model emits while the context lasts, `model.generate` included."""
         recording = Recording(statistics, Where(part=part, role=role))
-        with self._probing(recording.note):
+        with self._of_this_thread(), self._probing(recording.note):
             yield recording
 
     @contextmanager
@@ -233,9 +246,9 @@ class Lens:
         checkpointing would run an edited forward pass again, in a backward pass that is still to come.
         """
         active, heard = [_Active(edit) for edit in edits], self._heard
-        self._edits += active
         try:
-            with self._tap.listening():
+            with self._of_this_thread(), self._tap.listening():
+                self._change(add=active)
                 yield
                 awaited, self._awaited = self._awaited, set()
             if awaited:
@@ -249,7 +262,7 @@ class Lens:
                     f"{idle[0]} changed nothing: no call of attention had the heads and tokens that it names"
                 )
         finally:
-            self._edits = [one for one in self._edits if one not in active]
+            self._change(remove=active)
 
     @contextmanager
     def run(self) -> Iterator[Session]:
@@ -258,17 +271,17 @@ class Lens:
         Edits keep their state from one to the next, and the session that is returned counts them as its `step`. Passes of a
         generation belong together anyway, by their cache.
         """
-        with self._tap.listening(), self._tap.runs.together() as session:
+        with self._of_this_thread(), self._tap.listening(), self._tap.runs.together() as session:
             yield session
 
     def install(self, *edits: Edit) -> Handle:
-        """Edit the model's attention until the handle that is returned is removed."""
+        """Edit the model's attention until the handle that is returned is removed, in whatever thread it runs."""
         active, stack = [_Active(edit) for edit in edits], ExitStack()
         stack.enter_context(self._tap.listening())
-        self._edits += active
+        self._change(add=active)
 
         def remove() -> None:
-            self._edits = [one for one in self._edits if one not in active]
+            self._change(remove=active)
             stack.close()
 
         return Handle(remove)
@@ -292,14 +305,15 @@ class Lens:
             self._edits, self._told = self._edits[:first], None
         return explanation
 
-    def doctor(self, x: Mapping[str, Any] | None = None) -> "Examination":
+    def doctor(self, x: Mapping[str, Any] | None = None, only: Sequence[str] | None = None) -> "Examination":
         """Check, on this model, that what is measured and edited is what it computes; a few short inputs are made up.
 
-        Raises ValueError where no inputs are known that the model takes.
+        `only` chooses checks by their names in `regard.doctor.examination.CHECKS`. Raises ValueError where no inputs are known
+        that the model takes, and for a check that there is not.
         """
         from ..doctor import examine
 
-        return examine(self, x)
+        return examine(self, x, only)
 
     def __repr__(self) -> str:
         kind = type(self.model).__name__
@@ -315,7 +329,7 @@ class Lens:
         return list(self._tap.notes)
 
     def _measured(
-        self, batch: Mapping[str, Any], statistics: Sequence[Statistic], where: Where, of: str
+        self, batch: Mapping[str, Any], statistics: Sequence[Statistic], where: Where, of: str, grad: bool
     ) -> tuple[dict[Site, list[list[Tensor]]], float]:
         """Measure one batch: for each site and statistic, its values call by call; and the spot check's worst."""
         found: dict[Site, list[list[Tensor]]] = {}
@@ -331,9 +345,9 @@ class Lens:
             worst = max(worst, deviation)
             kept = found.setdefault(call.site, [[] for _ in statistics])
             for parts, statistic in zip(kept, statistics, strict=True):
-                parts.append(values[statistic.name].detach())
+                parts.append(values[statistic.name])
 
-        self._run(batch, probe)
+        self._run(batch, probe, grad)
         return found, worst
 
     def _handle(self, call: Call) -> Tensor | None:
@@ -361,6 +375,29 @@ class Lens:
             session.segments = joint or TokenSegments(session, self._vocabulary, given)
 
     @contextmanager
+    def _of_this_thread(self) -> Iterator[None]:
+        """Keep out other threads' contexts: each would hear and change what the other's model computes."""
+        with self._tap.runs.turn.held():
+            self._check_thread()
+            self._threads.append(get_ident())
+        try:
+            yield
+        finally:
+            self._threads.remove(get_ident())
+
+    def _check_thread(self) -> None:
+        if any(thread != get_ident() for thread in self._threads):
+            raise ValueError(
+                "another thread is in a context of this lens, and the two would mix: the model may run in any thread, but use "
+                "the lens in one thread at a time, or give each thread a copy of the model and a lens of its own"
+            )
+
+    def _change(self, add: Sequence[_Active] = (), remove: Sequence[_Active] = ()) -> None:
+        """Change the edits that are active, between the passes of all threads."""
+        with self._tap.runs.turn.held():
+            self._edits = [one for one in [*self._edits, *add] if one not in remove]
+
+    @contextmanager
     def _probing(self, probe: Probe | None) -> Iterator[None]:
         before = self._probes
         self._probes = [*before, probe] if probe is not None else before
@@ -370,27 +407,30 @@ class Lens:
         finally:
             self._probes = before
 
-    def _run(self, x: Mapping[str, Any], probe: Probe | None = None) -> None:
-        """Run the model without its language-model head, gradients or cache."""
+    def _run(self, x: Mapping[str, Any], probe: Probe | None = None, grad: bool = False) -> None:
+        """Run the model without its language-model head or cache."""
         body = _body(self.model)
         known = inspect.signature(body.forward).parameters
         extra = {"use_cache": False} if "use_cache" in known else {}
-        self._given = x.segments.examples if isinstance(x, Inputs) else None
-        try:
-            with self._probing(probe), torch.no_grad():
-                body(**{**x, **extra})
-        finally:
-            self._given = None
+        with self._tap.runs.turn.held():
+            self._check_thread()
+            self._given = x.segments.examples if isinstance(x, Inputs) else None
+            try:
+                with self._probing(probe), torch.set_grad_enabled(grad):
+                    body(**{**x, **extra})
+            finally:
+                self._given = None
 
     def _nothing(self, part: str | None, role: Role | None) -> str:
-        kind = type(self.model).__name__
         if self._heard == 0:
-            return f"{kind} made no call of attention that can be seen: it may have none, or attend in a way of its own"
-        return f"{kind} has no attention of part {part or 'main'!r} and role {role or 'any'!r}"
+            return deaf(self.model)
+        return f"{type(self.model).__name__} has no attention of part {part or 'main'!r} and role {role or 'any'!r}"
 
 
 def _body(model: nn.Module) -> nn.Module:
-    """Return the model without its head, where transformers keeps them apart."""
+    """Return the model without its head, where transformers keeps them apart and nothing is wrapped around them both."""
+    if "forward" in vars(model):  # accelerate's mixed precision, for one, is at work in there only
+        return model
     body = getattr(model, "base_model", None)
     return body if isinstance(body, nn.Module) else model
 

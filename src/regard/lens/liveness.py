@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from ..core.call import Call
 from ..hosts import Tap
 from ..hosts.refuse import Refusal
+from ..hosts.stance import uncompiled
 
 
 def try_out(model: nn.Module) -> dict[str, Any] | None:
     """Return small inputs that a transformers model of text or images takes; None where none are known."""
     names = inspect.signature(model.forward).parameters
     config: Any = getattr(model, "config", None)
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = next((p.device for p in model.parameters() if not p.is_meta), torch.device("cpu"))
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     if getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" not in names:
@@ -48,11 +49,12 @@ def prove(model: nn.Module, x: Mapping[str, Any], note: Callable[[str], None]) -
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        plain = _run(model, x)
-        with tap.listening():
-            listened = _run(model, x)
-            halving = True
-            moved = _run(model, x)
+        with uncompiled():  # compiling for three passes takes longer than they do
+            plain = _run(model, x)
+            with tap.listening():
+                listened = _run(model, x)
+                halving = True
+                moved = _run(model, x)
     finally:
         for module, mode in modes:
             module.training = mode
@@ -62,7 +64,7 @@ def prove(model: nn.Module, x: Mapping[str, Any], note: Callable[[str], None]) -
         return False
     name = type(model).__name__
     if not kinds:
-        raise ValueError(_deaf(model))
+        raise ValueError(deaf(model))
     if not tap.notes and not _same(plain, listened, 1e-3):  # a note says that outputs may differ, and why
         raise ValueError(f"listening to {name} changes what it computes, so nothing measured on it could be trusted")
     if _same(plain, moved, 0.0):
@@ -101,12 +103,18 @@ def _same(a: list[Tensor], b: list[Tensor], tolerance: float) -> bool:
     )
 
 
-def _deaf(model: nn.Module) -> str:
+def deaf(model: nn.Module) -> str:
+    """Say that no call of a model's attention is heard, and what to do."""
     kinds = sorted({type(m).__name__ for m in model.modules() if "attention" in type(m).__name__.lower()})
     name = type(model).__name__
     if not kinds:
-        return f"{name} made no call of attention that can be seen, and has no attention module (is it a state-space model?)"
+        return (
+            f"{name} made no call of attention that can be seen, and has no module that is named as attention: a model without "
+            "attention, as a state-space model, cannot be measured; where attention is written out (exp and a sum), call "
+            "scaled_dot_product_attention there"
+        )
     return (
         f"{name} has attention modules ({', '.join(kinds)}), but none of their calls can be seen: they attend in a way of their "
-        "own; load the model with attn_implementation='sdpa' or 'eager', or call scaled_dot_product_attention in your own module"
+        "own (a kernel, or exp and a sum); load the model with attn_implementation='sdpa' or 'eager', or call "
+        "scaled_dot_product_attention in your own module"
     )

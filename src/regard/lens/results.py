@@ -1,7 +1,7 @@
 """What a measurement found: one result per statistic, with the sites that its first axis runs over."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -91,10 +91,18 @@ class Result:
 
     def to_pandas(self) -> "pandas.DataFrame":
         """Return a long table, one row per layer, head and further axis, and per text where texts are kept apart."""
-        return tables.frame(self)
+        return tables.frame(self.detach())
+
+    def detach(self) -> "Result":
+        """Return the same numbers without gradients."""
+        values = {
+            name: [one.detach() for one in value] if isinstance(value, list) else value.detach()
+            for name, value in self.values.items()
+        }
+        return replace(self, values=values)
 
     def __repr__(self) -> str:
-        return notebook.line(self)
+        return notebook.line(self.detach())
 
     @property
     def _has(self) -> str:
@@ -133,7 +141,7 @@ class Measurement:
         Further axes are columns, empty for statistics without them. A statistic that keeps texts apart has a row per text,
         its value in `mean`, and none where that is NaN. Raises ImportError without pandas (`pip install 'regard[tables]'`).
         """
-        return tables.joined(self)
+        return tables.joined(self.detach())
 
     def to_xarray(self) -> "xarray.Dataset":
         """Return a dataset: NAME is a mean over texts, NAME_std and NAME_count stand beside it, all over named axes.
@@ -141,7 +149,7 @@ class Measurement:
         A statistic that keeps texts apart has the axis `text` first. Raises ImportError without xarray
         (`pip install 'regard[tables]'`).
         """
-        return tables.dataset(self)
+        return tables.dataset(self.detach())
 
     def scalars(self) -> dict[str, float]:
         """Return a flat dict for a tracker of experiments: NAME, NAME/layer.N, both averaged over heads, and `deviation`.
@@ -149,7 +157,7 @@ class Measurement:
         Where there are several parts or roles, names begin with them: `vision.self/NAME`. What is NaN and what keeps texts
         apart is left out.
         """
-        return tables.scalars(self)
+        return tables.scalars(self.detach())
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write all of it to one safetensors file, whole or not at all; `regard.load` reads it."""
@@ -165,11 +173,15 @@ class Measurement:
         sites = [asdict(site) | {"gives": sorted(site.gives)} for site in self.sites]
         stored.write(path, tensors, {"sites": sites, "results": results, "deviation": self.deviation})
 
+    def detach(self) -> "Measurement":
+        """Return the same results without gradients."""
+        return replace(self, results={name: result.detach() for name, result in self.results.items()})
+
     def __repr__(self) -> str:
-        return notebook.lines(self)
+        return notebook.lines(self.detach())
 
     def _repr_html_(self) -> str:
-        return notebook.maps(self)
+        return notebook.maps(self.detach())
 
 
 def load(path: str | PathLike[str]) -> Measurement:

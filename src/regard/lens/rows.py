@@ -19,7 +19,9 @@ def rows_of(patchwork: Patchwork, heads: Sequence[int], queries: Sequence[int]) 
         return nn.functional.pad(weights, (block.cols[0], keys - block.cols[1]))
 
     parts = []
-    chosen = patchwork.select(index[order], (0, patchwork.op.q_len))  # their keys and values are copied, once for all spans
+    chosen = patchwork.select(
+        index[order], (0, patchwork.op.q_len)
+    )  # their keys and values are copied, once for all spans
     for span in _spans(queries):
         (part,) = chosen.select(None, span).answer([Rows(whole)])
         assert isinstance(part, Tensor)

@@ -11,13 +11,14 @@ _REFUSED = {
     "LanguageModel": "give the transformers model that it wraps, its ._model",
     "NNsight": "give the module that it wraps, its ._model",
     "StandardizedTransformer": "give the transformers model that it wraps, its ._model",
-    "OptimizedModule": "a compiled graph hides attention: give the model as it was before torch.compile, its ._orig_mod",
+    "FullyShardedDataParallel": "only the wrapper itself gathers its weights: shard the model by fully_shard instead",
 }
+_GRAPHS = {"RecursiveScriptModule", "TopLevelTracedModule", "GraphModule"}
 _PIPELINES = "give the model inside, for instance .model, .unet or .transformer"
 
 
 def unwrap(model: Any) -> nn.Module:
-    """Return the module to attach to: PEFT, accelerate and data-parallel wrappers are taken off, what they wrap stays as it is.
+    """Return the module to attach to: PEFT, accelerate, compile and data-parallel wrappers are taken off, what they wrap stays.
 
     Raises TypeError, with what to give instead, for a wrapper that replaces the model's attention or hides it, and for what is
     no torch module.
@@ -28,15 +29,26 @@ def unwrap(model: Any) -> nn.Module:
     if not isinstance(model, nn.Module):
         hint = f": {_PIPELINES}" if hasattr(model, "components") or "Pipeline" in kind else ""
         raise TypeError(f"a lens attaches to a torch.nn.Module, not to a {kind}{hint}")
-    if kind in {"DataParallel", "DistributedDataParallel", "FullyShardedDataParallel"}:
+    if kind == "OptimizedModule":
+        return unwrap(model._orig_mod)  # which is run while a lens listens; the compiled graph is run again afterwards
+    if kind in {"DataParallel", "DistributedDataParallel"}:
         return unwrap(model.module)
     if hasattr(model, "peft_config") and hasattr(model, "get_base_model"):
         base: Any = model.get_base_model
+        if any(getattr(one, "is_prompt_learning", False) for one in model.peft_config.values()):  # type: ignore[operator]
+            raise TypeError(
+                f"a lens cannot attach to this {kind}: its prompt is put in front by the wrapper, outside the model that a lens "
+                "runs; give .get_base_model() to measure the model without it"
+            )
         return unwrap(base())  # the adapters stay inside it, at work
-    compiled = [name for name, module in model.named_modules() if type(module).__name__ == "OptimizedModule"]
-    if compiled:
-        raise TypeError(f"{compiled[0]} is compiled, and a compiled graph hides attention: attach before torch.compile")
+    for name, module in model.named_modules():
+        if type(module).__name__ in _GRAPHS:
+            raise TypeError(
+                f"{name or 'the model'} is a {type(module).__name__}, a scripted, traced or exported graph, which hides "
+                "attention: give the module that it was made from"
+            )
     meta = next((name for name, parameter in model.named_parameters() if parameter.is_meta), None)
-    if meta is not None and not hasattr(model, "hf_device_map"):
+    # Hooks of accelerate bring weights that are offloaded when they are needed.
+    if meta is not None and not any(hasattr(module, "_hf_hook") for module in model.modules()):
         raise TypeError(f"{meta} has no data (it is on the meta device): load the weights first")
     return model

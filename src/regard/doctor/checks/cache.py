@@ -36,22 +36,38 @@ def check(model: nn.Module, lens: Lens, x: Mapping[str, Any]) -> Finding:
     for what, context in (("plain", nullcontext), ("edited", lambda: lens.edit(edit))):
         with context():
             whole = _rows(run(model, {"input_ids": ids}))
-            steps, cache = [], None
-            for start, stop in pairwise(cut):
-                output = run(model, {"input_ids": ids[:, start:stop]}, past_key_values=cache, use_cache=True)
-                cache = getattr(output, "past_key_values", None)
-                if cache is None:
-                    return Finding(NAME, "not applicable", None, "this model returns no cache")
-                steps.append(_rows(output))
+            try:
+                steps = _steps(model, ids, cut)
+            except Exception as error:
+                if what == "edited":
+                    raise
+                said = f"the model itself, no lens involved, does not go on behind a cache: {type(error).__name__}: {error}"
+                return Finding(NAME, "failed", None, " ".join(said.split())[:300], "the model's")
+        if steps is None:
+            return Finding(NAME, "not applicable", None, "this model returns no cache")
         outputs[what] = whole
-        off = apart([torch.cat(steps, 1)], [whole])
+        off = apart([steps], [whole])
         worst = max(worst, off)
         if off > tolerance(model):
-            whose = "the model's own outputs, no lens involved," if what == "plain" else "edited outputs"
-            return Finding(NAME, "failed", off, f"{whose} behind a cache are not those of one pass")
+            if what == "plain":
+                said = "the model's own outputs, no lens involved, behind a cache are not those of one pass"
+                return Finding(NAME, "failed", off, said, "the model's")
+            return Finding(NAME, "failed", off, "edited outputs behind a cache are not those of one pass")
     if torch.equal(outputs["plain"], outputs["edited"]):
         return Finding(NAME, "failed", 0.0, f"{edit} does not move the output")
     return Finding(NAME, "ok", worst, "a prompt, one token, and two at once give what one pass gives, plain and edited")
+
+
+def _steps(model: nn.Module, ids: Tensor, cut: list[int]) -> Tensor | None:
+    """Return the outputs of tokens given in pieces, [example, token, width]; None for a model that returns no cache."""
+    found, cache = [], None
+    for start, stop in pairwise(cut):
+        output = run(model, {"input_ids": ids[:, start:stop]}, past_key_values=cache, use_cache=True)
+        cache = getattr(output, "past_key_values", None)
+        if cache is None:
+            return None
+        found.append(_rows(output))
+    return torch.cat(found, 1)
 
 
 def _rows(output: Any) -> Tensor:

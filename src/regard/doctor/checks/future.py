@@ -22,7 +22,7 @@ def check(model: nn.Module, lens: Lens, x: Mapping[str, Any]) -> Finding:
         return Finding(NAME, "not applicable", None, "these inputs and outputs are not a row for each token")
     if not is_causal(model, x):
         return Finding(NAME, "not applicable", None, "this model is not causal: its tokens are meant to see later ones")
-    ways = {"without padding": x, "with padding": padded(x)}
+    ways = {"without padding": x, "with padding": padded(model, x)}
     for way, given in ways.items():
         if given is None:
             continue
@@ -31,7 +31,7 @@ def check(model: nn.Module, lens: Lens, x: Mapping[str, Any]) -> Finding:
             said = (
                 f"{way}, earlier outputs move when the last token changes: the model itself is not causal, lens or not"
             )
-            return Finding(NAME, "failed", moved, said)
+            return Finding(NAME, "failed", moved, said, "the model's")
         with lens.edit():
             moved = behaves(model, given) or 0.0
         if moved > tolerance(model):

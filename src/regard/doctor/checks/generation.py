@@ -25,6 +25,13 @@ def check(model: nn.Module, lens: Lens, x: Mapping[str, Any]) -> Finding:
         return Finding(NAME, "not applicable", None, "this model does not generate")
     edit = Interpolate("identity", 0.5)
     worst, logits = 0.0, {}
+    try:
+        steps, chosen = _generated(model, prompt, cache=True)
+    except Exception as error:  # no lens is involved
+        said = f"this model does not generate from these inputs as language models do: {type(error).__name__}: {error}"
+        return Finding(NAME, "not applicable", None, " ".join(said.split())[:300])
+    if chosen.ndim != 2 or any(logits.ndim != 2 or len(logits) != len(chosen) for logits in steps):
+        return Finding(NAME, "not applicable", None, "this model does not generate a token at a time")
     for what, context in (("plain", nullcontext), ("edited", lambda: lens.edit(edit))):
         with context():
             cached = _generated(model, prompt, cache=True)
@@ -33,7 +40,7 @@ def check(model: nn.Module, lens: Lens, x: Mapping[str, Any]) -> Finding:
         worst, logits[what] = max(worst, off), list(whole[0])
         if off > tolerance(model):
             said = f"{what} logits with a cache are not those that recomputing everything gives"
-            return Finding(NAME, "failed", off, said)
+            return Finding(NAME, "failed", off, said, "the model's" if what == "plain" else "ours")
     if apart(logits["edited"], logits["plain"]) == 0:
         return Finding(NAME, "failed", 0.0, f"{edit} does not move the logits: edits do not reach this generation")
     return Finding(NAME, "ok", worst, f"{NEW} greedy tokens are alike with a cache and without one, plain and edited")

@@ -22,6 +22,8 @@ def check(model: nn.Module, lens: Lens, x: Mapping[str, Any]) -> Finding:
     except TypeError:
         return Finding(NAME, "not applicable", None, "this model has no output_hidden_states")
     given = {part: list(states) for field, part in FIELDS.items() if (states := getattr(output, field, None))}
+    if not all(isinstance(state, Tensor) for states in given.values() for state in states):
+        return Finding(NAME, "not applicable", None, "the library's hidden states are not one per block")
     if not given:
         return Finding(NAME, "not applicable", None, "the library hands out no hidden states of this model")
     worst, compared, limit = 0.0, 0, tolerance(model)
@@ -41,6 +43,8 @@ def check(model: nn.Module, lens: Lens, x: Mapping[str, Any]) -> Finding:
                 if ours[name].numel() != states[at].numel():
                     said = f"the library's hidden states are not one per block: {list(states[at].shape)} beside {name}"
                     return Finding(NAME, "not applicable", None, said)
+                if states[at].shape != ours[name].shape == states[at].transpose(0, 1).shape:
+                    states[at] = states[at].transpose(0, 1)  # some hand them out as [token, batch, width]
                 off = apart([ours[name]], [states[at]])
                 if off > limit and at == len(states) - 1 and _is_normed(model, x, ours[name], states[at], limit):
                     last = "; its last entry is what the final norm makes of what leaves the last block"

@@ -17,7 +17,7 @@ NAME = "listening changes nothing"
 def check(model: nn.Module, lens: Lens, x: Mapping[str, Any]) -> Finding:
     """Compare outputs with and without a lens that listens, with and without padding."""
     worst = 0.0
-    for given in (x, padded(x)):
+    for given in (x, padded(model, x)):
         if given is None:
             continue
         plain = tensors(run(model, given))

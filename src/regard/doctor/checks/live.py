@@ -40,6 +40,9 @@ def check(model: nn.Module, lens: Lens, x: Mapping[str, Any]) -> Finding:
             f"halving {', '.join(map(str, dead[:3]))} does not move the output: what is heard there is not what is used"
         )
         return Finding(NAME, "failed", None, f"{len(dead)} of {len(sites)} sites are dead; {said}")
+    if len(unused) == len(sites):
+        said = "no site moves the output, with or without the lens: the output shows nothing of what attention does"
+        return Finding(NAME, "failed", None, said)
     said = f"halving any of {len(sites) - len(unused)} sites moves the output, by {least:.1g} of its size or more"
     if unused:
         names = ", ".join(map(str, unused[:3]))

@@ -112,7 +112,8 @@ def _compared(
             other = _pairs([one for one, _ in pairs], _given(run(model, x, output_attentions=True)))
         if not isinstance(other, str) and other and max(_difference(a, one.ours) for one, a in other) <= limit:
             shown.append("loaded with attn_implementation='eager', its maps are ours")
-    return Finding(NAME, "failed", max(worst, moved), f"{blame} ({how}): {'; '.join(shown)}")
+    said = f"{blame} ({how}): {'; '.join(shown)}"
+    return Finding(NAME, "failed", max(worst, moved), said, "ours" if not right[1] else "the model's")
 
 
 def _seen(model: nn.Module, x: Mapping[str, Any]) -> list[_Seen]:

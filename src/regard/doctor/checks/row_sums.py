@@ -37,7 +37,7 @@ def check(model: nn.Module, lens: Lens, x: Mapping[str, Any]) -> Finding:
         off[call.site] = max(here, off.get(call.site, 0.0))
         return None
 
-    for given in (x, padded(x)):
+    for given in (x, padded(model, x)):
         if given is not None:
             watch(model, given, see)
     if not off:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ...lens import Lens
-from ..inputs import random_ids
+from ..made import random_ids
 
 ROWS, LENGTH, SHORTEST, LONGEST = 8, 64, 18, 28
 

@@ -1,8 +1,8 @@
 """The first token as a sink where all tokens are drawn at random."""
 
 from ...lens import Lens
-from ..inputs import random_ids
 from ..known import Fact, Measured
+from ..made import random_ids
 from ._sinks import TEXTS, TOKENS, rate
 
 

@@ -66,7 +66,8 @@ def expected(asked: Asked) -> Answered:
     row = None if asked.f is None else a @ asked.f.double().mT
     out = None if asked.v is None else a @ by_head(asked.v.double(), a.shape[1])
     col = None if asked.g is None else torch.einsum("bhij,mbhi->mbhj", a, asked.g.double())
-    return Answered(lse, out, score, apart, row, col)
+    top = a.amax(-1) if asked.top else None
+    return Answered(lse, out=out, score=score, top=top, apart=apart, row=row, col=col)
 
 
 def by_head(v: Tensor, heads: int) -> Tensor:
@@ -140,6 +141,7 @@ def questions(draw: st.DrawFn, dtype: torch.dtype) -> Asked:
         g=sometimes(lambda: normal(draw(st.sampled_from([1, 2, 9])), batch, heads, queries)),
         places=sometimes(lambda: (normal(draw(either(batch)), queries), normal(draw(either(batch)), keys))),
         score=draw(st.booleans()),
+        top=draw(st.booleans()),
     )
     return to_device(asked)
 
@@ -187,7 +189,7 @@ def compare(got: Answered, asked: Asked) -> None:
     assert torch.equal(got.lse.isneginf(), true.lse.isneginf())
     alive = ~true.lse.isneginf()
     agree(got.lse[alive], true.lse[alive])
-    for name in ("out", "score", "apart", "row", "col"):
+    for name in ("out", "score", "top", "apart", "row", "col"):
         have, want = getattr(got, name), getattr(true, name)
         assert (have is None) == (want is None), name
         if want is not None:
@@ -220,7 +222,16 @@ def question(dtype: torch.dtype, queries: int = 5, keys: int = 7, dim: int = 16,
     bias = torch.randn(1, 1, keys, device=DEVICE)
     return Asked(
         *(q, k, v, dim**-0.5, 0 * hi, hi),
-        **{"softcap": 30.0, "bias": bias, "beside": beside, "f": f, "g": g, "places": places, "score": True},
+        **{
+            "softcap": 30.0,
+            "bias": bias,
+            "beside": beside,
+            "f": f,
+            "g": g,
+            "places": places,
+            "score": True,
+            "top": True,
+        },
     )
 
 
@@ -228,7 +239,7 @@ def test_what_is_no_number_shows_in_its_row_and_in_the_columns_that_it_sees() ->
     asked = question(torch.float32)
     asked.q[0, 1, 2] = math.nan
     got = rows_triton.rows(asked)
-    for name in ("lse", "out", "score", "apart", "row"):
+    for name in ("lse", "out", "score", "top", "apart", "row"):
         wrong = (
             getattr(got, name).isnan().flatten(3).any(-1) if getattr(got, name).ndim > 3 else getattr(got, name).isnan()
         )

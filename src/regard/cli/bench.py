@@ -62,7 +62,7 @@ def bench(
         typer.Option(
             min=8,
             help="Tokens; of the prompt in decode; give several.",
-            show_default="core: 1024 and 2048; model: 128 and 512; --shape: 2048; decode: 64",
+            show_default="core: 1024 and 4096; model: 128 and 512; --shape: 2048; decode: 64",
         ),
     ] = None,
     batch: Annotated[
@@ -70,7 +70,10 @@ def bench(
     ] = None,
     heads: Annotated[int | None, typer.Option(min=1, help="core: heads.", show_default="8")] = None,
     dim: Annotated[int | None, typer.Option(min=1, help="core: width of a head.", show_default="64")] = None,
-    causal: Annotated[bool, typer.Option("--causal", help="core: no query sees a later key.")] = False,
+    causal: Annotated[
+        bool | None,
+        typer.Option("--causal/--full", help="core: whether queries see later keys.", show_default="causal"),
+    ] = None,
     dtype: Annotated[Dtype, typer.Option(help="Precision.")] = Dtype.float32,
     device: _options.Device = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="as many as cores")] = None,
@@ -84,7 +87,7 @@ def bench(
     """Check attention against a dense computation, then time it beside plain and eager attention."""
     if name is Name.core and (model is not None or shape is not None):
         raise typer.BadParameter("core takes no model", param_hint="MODEL, --shape")
-    if name is not Name.core and (heads or dim or causal):
+    if name is not Name.core and (heads or dim or causal is not None):
         raise typer.BadParameter("a model has heads and a mask of its own", param_hint="--heads, --dim, --causal")
     if model is not None and shape is not None:
         raise typer.BadParameter("give a model or a shape, not both", param_hint="--shape")
@@ -98,7 +101,7 @@ def bench(
     place = str(_load._device(torch, device))
     runs = runs or (400 if name is Name.decode else 11)
     setting = Setting(dtype.value, place, threads or torch.get_num_threads(), runs, seed)
-    lengths = length or {Name.core: [1024, 2048], Name.decode: [64]}.get(name) or ([2048] if shape else [128, 512])
+    lengths = length or {Name.core: [1024, 4096], Name.decode: [64]}.get(name) or ([2048] if shape else [128, 512])
     rounds = count(1)
     try:
         if json_out:
@@ -111,7 +114,7 @@ def bench(
             if name is Name.core:
                 from ..bench import core
 
-                sizes = [core.Size(one, heads or 8, dim or 64, batch or 1, causal) for one in lengths]
+                sizes = [core.Size(one, heads or 8, dim or 64, batch or 1, causal is not False) for one in lengths]
                 result = core.run(sizes, setting, tick)
             else:
                 from ..bench import decode

@@ -65,6 +65,7 @@ def rows(asked: Asked) -> Answered:
     lse = empty(batch, heads, queries)
     out = None if v is None else empty(batch, heads, queries, value_dim)
     score = empty(batch, heads, queries) if asked.score else None
+    most = empty(batch, heads, queries) if asked.top else None
     apart = None if x is None else empty(batch, heads, queries)
     row = None if f is None else empty(batch, heads, queries, n)
     col = None if g is None else empty(g.shape[0], batch, heads, keys)
@@ -81,7 +82,7 @@ def rows(asked: Asked) -> Answered:
         attend[math.ceil(queries / block_q), batch * heads, math.ceil(value_dim / block_v)](
             **shared,
             **{"v": v, "beside": beside, "f": f, "x": x, "y": y},
-            **{"out": out, "score": score, "apart": apart, "row": row},
+            **{"out": out, "score": score, "most": most, "apart": apart, "row": row},
             **{"v_batch": _stride(v, 0), "v_head": _stride(v, 1), "v_key": _stride(v, 2), "v_dim": _stride(v, 3)},
             **{"v_group": 1 if v is None else heads // v.shape[1], "f_batch": _stride(f, 0), "f_head": _stride(f, 1)},
             **{"x_batch": _stride(x, 0), "y_batch": _stride(y, 0), "VALUE_DIM": value_dim, "FUNCTIONALS": n},
@@ -96,7 +97,7 @@ def rows(asked: Asked) -> Answered:
                 **{"reach_first": first, "reach_last": last, "g": g, "col": col, "columns": g.shape[0]},
                 **{"COLUMNS": m, "BLOCK_M": 1 << (m - 1).bit_length(), "BLOCK_Q": block_q, "BLOCK_K": block_k},
             )
-    return Answered(lse, out, score, apart, row, col)
+    return Answered(lse, out, score, most, apart, row, col)
 
 
 def _reach(lo: Tensor, hi: Tensor, keys: int, block_q: int, block_k: int) -> tuple[Tensor, Tensor]:
@@ -156,6 +157,7 @@ def _attend(
     lse: tl.tensor,
     out: tl.tensor,
     score: tl.tensor,
+    most: tl.tensor,
     apart: tl.tensor,
     row: tl.tensor,
     scale: tl.tensor,
@@ -230,6 +232,7 @@ def _attend(
     if beside is not None:
         aside = tl.maximum(tl.load(beside + at) * LOG2E, aside)
         top = tl.maximum(top, aside)
+    largest = tl.full([BLOCK_Q], MASKED, tl.float32)  # that of the keys, while `top` may be of what is beside them
     mass = tl.zeros([BLOCK_Q], tl.float32)
     scores = tl.zeros([BLOCK_Q], tl.float32)
     moved = tl.zeros([BLOCK_Q], tl.float32)
@@ -260,7 +263,10 @@ def _attend(
                 s = tl.where((added <= MASKED / 2)[None, :], MASKED, s + added[None, :] * LOG2E)
             if part != 1:
                 s = tl.where((j[None, :] >= low[:, None]) & (j[None, :] < high[:, None]), s, MASKED)
-            now = tl.maximum(top, tl.max(s, 1))
+            highest = tl.max(s, 1)
+            if most is not None:
+                largest = tl.maximum(largest, highest)
+            now = tl.maximum(top, highest)
             s -= now[:, None]
             w = tl.exp2(s)
             kept = tl.exp2(top - now)
@@ -300,6 +306,8 @@ def _attend(
         tl.store(lse + at, tl.where(dead, float("-inf"), (top + tl.log2(whole)) * LN2), mask=stored)
         if score is not None:
             tl.store(score + at, (scores - mass * tl.log2(whole)) * inverse * LN2, mask=stored)
+        if most is not None:
+            tl.store(most + at, tl.exp2(largest - top) * inverse, mask=stored)
         if apart is not None:
             tl.store(apart + at, moved * inverse, mask=stored)
         if row is not None:

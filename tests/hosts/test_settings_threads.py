@@ -71,25 +71,33 @@ def test_a_pass_that_began_before_is_neither_heard_nor_changed(case: Case) -> No
     model, (x, other) = case.build(), prompts(2)
     lens = regard.attach(model)
     plain, entropy = outputs(model, x), lens.measure(other, [regard.Entropy()])["entropy"]
-    begun, done = Event(), Event()
+    begun, measuring, finished = Event(), Event(), Event()
 
     def wait() -> None:
         begun.set()
-        done.wait(PATIENCE)
+        assert measuring.wait(PATIENCE)
+
+    class Meanwhile(regard.Entropy):
+        """Lets the other thread's pass go on to its end in the middle of this thread's."""
+
+        def plan(self, call: Any) -> Any:
+            measuring.set()
+            assert finished.wait(PATIENCE)
+            return (yield from super().plan(call))
+
+    def before() -> Tensor:
+        try:
+            return outputs(model, x)
+        finally:
+            finished.set()
 
     hook = halting(model, wait)
-
-    def measured() -> Any:
-        assert begun.wait(PATIENCE)
-        with lens.edit(regard.ScaleHeads([(1, 1)], 1.0)):
-            found = lens.measure(other, [regard.Entropy()])["entropy"]
-            done.set()
-            return found
-
     with ThreadPoolExecutor(1) as pool:
-        before = pool.submit(outputs, model, x)
-        found = measured()
-        assert torch.equal(before.result(PATIENCE), plain)
+        running = pool.submit(before)
+        assert begun.wait(PATIENCE)
+        with lens.edit(regard.ZeroHeads([(len(layers(model)) - 1, 1)])):  # behind all entropies
+            found = lens.measure(other, [Meanwhile()])["entropy"]
+        assert torch.equal(running.result(PATIENCE), plain)
     hook.remove()
     assert torch.equal(found.mean, entropy.mean) and found.count == 1
 

@@ -326,6 +326,27 @@ def compile_all(capability: int) -> None:
         rows_triton.rows(question(torch.float32, 512, 512, 64))
 
 
+def test_a_kernel_that_is_wrong_or_fails_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    q, compute = torch.empty(1, device=DEVICE), rows_triton.rows
+
+    def off(asked: Asked) -> Answered:
+        answered = compute(asked)
+        assert answered.out is not None
+        return replace(answered, out=answered.out + 0.1)
+
+    def fails(asked: Asked) -> Answered:
+        raise RuntimeError("out of resource: shared memory")
+
+    for wrong, why in ((off, "off by 1.0e-01"), (fails, "shared memory")):
+        rows_triton._right.cache_clear()
+        monkeypatch.setattr(rows_triton, "rows", wrong)
+        with pytest.warns(UserWarning, match=why):
+            assert not rows_triton.supports(q)
+    monkeypatch.undo()
+    rows_triton._right.cache_clear()
+    assert rows_triton.supports(q)
+
+
 NAMES = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.int32: "*i32", float: "fp32", int: "i32"}
 """What Triton calls the types of arguments."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -40,7 +41,32 @@ def supports(q: Tensor) -> bool:
     # The interpreter multiplies the bits of bfloat16 as if they were integers (triton-lang/triton#11584).
     interpreted = os.environ.get("TRITON_INTERPRET") == "1" and q.device.type == "cpu" and q.dtype != torch.bfloat16
     taken = q.dtype in DTYPES and q.shape[-1] * q.element_size() <= WIDTH
-    return taken and (q.is_cuda or interpreted) and find_spec("triton") is not None
+    there = taken and (q.is_cuda or interpreted) and find_spec("triton") is not None
+    return there and _right(q.device, q.dtype)
+
+
+@cache
+def _right(device: torch.device, dtype: torch.dtype) -> bool:
+    """Say whether the kernel runs on a device and is right there, tried once; a user is warned where it is not.
+
+    There PyTorch's operators do its work, more slowly.
+    """
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(1, 2, 70, 64, generator=generator).to(device, dtype) for _ in range(3))
+    hi = torch.arange(1, 71, dtype=torch.int32, device=device)[None]
+    ones = torch.ones(1, 1, 2, 70, device=device)
+    try:
+        got = rows(Asked(q, k, v, 0.125, torch.zeros_like(hi), hi, g=ones))
+        scores = (q.double() @ k.double().mT * 0.125).masked_fill(ones.new_ones(70, 70).triu(1).bool(), -torch.inf)
+        weights = scores.softmax(-1)
+        assert got.out is not None and got.col is not None
+        off = max(float((got.out - weights @ v.double()).abs().max()), float((got.col[0] - weights.sum(2)).abs().max()))
+        reason = "" if off < (1e-4 if dtype == torch.float32 else 5e-2) else f"it is off by {off:.1e}"
+    except Exception as error:  # whatever a driver, a compiler or a device has to say
+        reason = f"{type(error).__name__}: {error}"
+    if reason:
+        warnings.warn(f"regard's kernel is not used on {device}, PyTorch's operators are: {reason}", stacklevel=2)
+    return not reason
 
 
 def rows(asked: Asked) -> Answered:

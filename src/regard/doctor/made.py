@@ -18,15 +18,23 @@ def random_ids(model: nn.Module, batch: int, tokens: int) -> Tensor | None:
     size = integer(text, "vocab_size", "src_vocab_size")
     if size is None:
         return None
-    special = {
-        value
-        for one in (config, text)
-        for name, value in vars(one).items()
-        if name.endswith(("token_id", "token_index", "patch_id")) and isinstance(value, int)
-    }
+    special = special_ids(model)
     plain = torch.tensor([token for token in range(size) if token not in special])
     drawn = torch.randint(len(plain), (batch, tokens), generator=torch.Generator().manual_seed(0))
     return plain[drawn].to(device(model))
+
+
+def special_ids(model: nn.Module) -> list[int]:
+    """Return the ids that a model's configuration names as those of special tokens, none twice."""
+    config: Any = getattr(model, "config", None)
+    return sorted(
+        {
+            value
+            for one in (config, _text(config))
+            for name, value in vars(one).items()
+            if name.endswith(("token_id", "token_index", "patch_id")) and isinstance(value, int) and value >= 0
+        }
+    )
 
 
 def _text(config: Any) -> Any:
@@ -47,7 +55,7 @@ def noise(model: nn.Module, *shape: int) -> Tensor:
 
 def device(model: nn.Module) -> torch.device:
     """Return where a model's first weights are."""
-    return next((p.device for p in model.parameters()), torch.device("cpu"))
+    return next((p.device for p in model.parameters() if not p.is_meta), torch.device("cpu"))
 
 
 def takes(model: nn.Module, name: str) -> bool:

@@ -411,3 +411,21 @@ def test_a_loss_on_attention_has_the_gradients_of_the_eager_maps(
     model.gradient_checkpointing_enable()
     with pytest.raises(ValueError, match=r"under gradient checkpointing .* measure with grad"):
         lens.measure(x, asked, grad=True)
+
+
+def test_a_body_that_takes_other_inputs_is_not_run_by_itself() -> None:
+    """The backbone makes what its encoder takes of pixels."""
+    from transformers import DINOv3ViTBackbone, DINOv3ViTConfig
+
+    shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    model = DINOv3ViTBackbone(DINOv3ViTConfig(image_size=32, patch_size=16, **shape)).eval()
+    found = regard.attach(model).measure({"pixel_values": torch.randn(2, 3, 32, 32)}, [regard.Entropy()])
+    assert found["entropy"].mean is not None and found["entropy"].mean.shape == (2, 2)
+
+
+def test_a_list_of_attention_modules_is_no_list_of_blocks() -> None:
+    from transformers import XLMConfig, XLMModel
+
+    model = XLMModel(XLMConfig(vocab_size=32, emb_dim=16, n_layers=2, n_heads=2)).eval()
+    with pytest.raises(ValueError, match="stands in no list of blocks"):
+        regard.attach(model).cache({"input_ids": torch.randint(5, 30, (1, 8))}, ["resid_pre.0"])

@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import is_dataclass
 from typing import Any
 
 import torch
@@ -11,9 +10,8 @@ from torch import Tensor, nn
 from ..core.call import Call
 from ..core.patchwork import Patchwork
 from ..hosts import Tap
+from ..lens.outputs import tensors as tensors
 from ..lens.rows import rows_of
-
-_RECORDED = ("attentions", "hidden_states", "past_key_values")
 
 
 def run(model: nn.Module, x: Mapping[str, Any], **options: Any) -> Any:
@@ -23,17 +21,6 @@ def run(model: nn.Module, x: Mapping[str, Any], **options: Any) -> Any:
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return model(**{**x, **extra, **options})
-
-
-def tensors(output: Any) -> list[Tensor]:
-    """Return the tensors of an output, also those in lists inside it, but for what a library records on the way there."""
-    if isinstance(output, Tensor):
-        return [output.clone()]
-    if isinstance(output, dict):
-        output = [value for name, value in output.items() if isinstance(value, Tensor) or not name.endswith(_RECORDED)]
-    if is_dataclass(output):
-        return tensors(vars(output))
-    return [tensor for value in output for tensor in tensors(value)] if isinstance(output, tuple | list) else []
 
 
 def watch(model: nn.Module, x: Mapping[str, Any], see: Callable[[Call], Tensor | None], **options: Any) -> Any:

@@ -90,7 +90,7 @@ def _block(model: nn.Module, path: str) -> tuple[nn.Module, str]:
     pieces = path.split(".")
     lists = [
         (model.get_submodule(".".join(pieces[:at])), at + 1)
-        for at in range(len(pieces) - 1, 0, -1)
+        for at in range(len(pieces) - 2, 0, -1)  # a list of attention modules, as in XLM, holds no blocks
         if pieces[at].isdigit() and isinstance(model.get_submodule(".".join(pieces[:at])), nn.ModuleList)
     ]
     even = [end for stack, end in lists if len({type(one) for one in stack.children()}) == 1]

@@ -138,7 +138,7 @@ class Lens:
         done = 0
         for batch in [x] if isinstance(x, Mapping) else x:
             if self._check and not self.proved and not self._edits:
-                self.proved = prove(_body(self.model), batch, self._tap.note)
+                self.proved = prove(_body(self.model, batch), batch, self._tap.note)
             found, deviation = with_one_retry(
                 lambda batch=batch: self._measured(batch, statistics, where, of, grad),  # type: ignore[misc]
                 "use smaller batches, shorter texts (max_tokens), fewer statistics or a lower precision (dtype)",
@@ -409,7 +409,7 @@ class Lens:
 
     def _run(self, x: Mapping[str, Any], probe: Probe | None = None, grad: bool = False) -> None:
         """Run the model without its language-model head or cache."""
-        body = _body(self.model)
+        body = _body(self.model, x)
         known = inspect.signature(body.forward).parameters
         extra = {"use_cache": False} if "use_cache" in known else {}
         with self._tap.runs.turn.held():
@@ -427,12 +427,21 @@ class Lens:
         return f"{type(self.model).__name__} has no attention of part {part or 'main'!r} and role {role or 'any'!r}"
 
 
-def _body(model: nn.Module) -> nn.Module:
-    """Return the model without its head, where transformers keeps them apart and nothing is wrapped around them both."""
-    if "forward" in vars(model):  # accelerate's mixed precision, for one, is at work in there only
-        return model
+def _body(model: nn.Module, x: Mapping[str, Any]) -> nn.Module:
+    """Return the model without its head, where transformers keeps them apart and nothing is wrapped around them both.
+
+    A body that takes other inputs than the model, since the model makes them, is not run by itself.
+    """
     body = getattr(model, "base_model", None)
-    return body if isinstance(body, nn.Module) else model
+    if "forward" in vars(model) or not isinstance(
+        body, nn.Module
+    ):  # accelerate's mixed precision is at work in the former
+        return model
+    try:
+        inspect.signature(body.forward).bind(**x)
+    except TypeError:
+        return model
+    return body
 
 
 def _recomputes(model: nn.Module) -> bool:

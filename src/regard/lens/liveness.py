@@ -11,6 +11,7 @@ from ..core.call import Call
 from ..hosts import Tap
 from ..hosts.refuse import Refusal
 from ..hosts.stance import uncompiled
+from .outputs import tensors
 
 
 def try_out(model: nn.Module) -> dict[str, Any] | None:
@@ -85,8 +86,7 @@ def _run(model: nn.Module, x: Mapping[str, Any]) -> list[Tensor] | None:
         raise
     except (TypeError, ValueError, RuntimeError, IndexError, AttributeError, KeyError):
         return None  # it wants other inputs, and says so where somebody gives them
-    values = output.values() if isinstance(output, dict) else output if isinstance(output, tuple | list) else [output]
-    return [value.clone() for value in values if isinstance(value, Tensor)]
+    return tensors(output) or None
 
 
 def _same(a: list[Tensor], b: list[Tensor], tolerance: float) -> bool:

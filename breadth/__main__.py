@@ -40,7 +40,11 @@ def main(
             bar.update(task, advance=1, description=row["family"][:24].ljust(24))
             if row["verdict"] != "exact":
                 bar.console.print(f"{row['family']}: {row['verdict']}: {row.get('reason', '')}", highlight=False)
-            table.add(row)
+            elsewhere = "class" in rows.get((row["library"], row["family"]), {})
+            if not (
+                elsewhere and row.get("reason", "").startswith("ImportError")
+            ):  # another environment has what it needs
+                table.add(row)
 
 
 def _families(library: str) -> list[str]:

@@ -16,11 +16,14 @@ CLASSES = {
     "align": "AlignModel",
     "altclip": "AltCLIPModel",
     "chinese_clip": "ChineseCLIPModel",
+    "clap": "ClapAudioModelWithProjection",
     "clip": "CLIPModel",
     "dpr": "DPRContextEncoder",
+    "edgetam": "EdgeTamModel",
     "edgetam_video": "EdgeTamVideoModel",
     "embedding_gemma2": "EmbeddingGemma2Model",
     "flava": "FlavaModel",
+    "gemma3n": "Gemma3nForCausalLM",
     "groupvit": "GroupViTModel",
     "idefics": "IdeficsForVisionText2Text",
     "layoutlmv3": "LayoutLMv3Model",
@@ -32,15 +35,14 @@ CLASSES = {
     "pp_ocrv5_mobile_rec": "PPOCRV5MobileRecForTextRecognition",
     "pp_ocrv5_server_rec": "PPOCRV5ServerRecForTextRecognition",
     "pp_ocrv6_small_rec": "PPOCRV6SmallRecForTextRecognition",
-    "pp_ocrv6_tiny_rec": "PPOCRV6TinyRecForTextRecognition",
     "qwen2_5_omni": "Qwen2_5OmniThinkerForConditionalGeneration",
     "qwen3_omni_moe": "Qwen3OmniMoeThinkerForConditionalGeneration",
     "rag": "RagTokenForGeneration",
     "sam": "SamModel",
     "sam2": "Sam2Model",
     "sam2_video": "Sam2VideoModel",
-    "sam3_tracker": "Sam3TrackerModel",
     "sam3": "Sam3Model",
+    "sam3_tracker": "Sam3TrackerModel",
     "sam3_lite_text": "Sam3LiteTextModel",
     "sam_hq": "SamHQModel",
     "sapiens2": "Sapiens2ForSemanticSegmentation",
@@ -52,8 +54,8 @@ CLASSES = {
     "slanext": "SLANeXtForTableRecognition",
     "speecht5": "SpeechT5ForSpeechToText",
     "tipsv2": "Tipsv2Model",
-    "vibevoice_acoustic_tokenizer": "VibeVoiceAcousticTokenizerModel",
     "videoprism": "VideoPrismClipModel",
+    "vitpose": "VitPoseForPoseEstimation",
     "vitpose_backbone": "VitPoseBackbone",
     "vits": "VitsModel",
     "x_clip": "XCLIPModel",
@@ -76,6 +78,12 @@ _SERIES = {
 _ROPE = {"rope_type": "default", "rope_theta": 10000.0}
 _THREE = {"backbone_config": _STAGES, "encoder_in_channels": [16, 32, 32], "decoder_in_channels": [32, 32, 32]}
 
+_TIMM = {
+    "architecture": "vit_tiny_patch16_224",
+    "model_args": {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 4},
+}
+_TIMM_PE = _TIMM | {"architecture": "vit_pe_core_tiny_patch16_384"}
+_PINPOINTS = [[32, 64], [64, 32]]
 _ALL_STAGES = Small("resnet", _STAGES.overrides | {"out_indices": [1, 2, 3, 4]})
 _SWIN = {"image_size": 64, "window_size": 2, "depths": [2, 1, 1, 1]}
 _SAM = {"vision_config": {"output_channels": 32, "num_pos_feats": 16, "window_size": 2, "global_attn_indexes": [1]}}
@@ -102,9 +110,120 @@ _SAM3 = {
     },
     "prompt_encoder_config": {"image_size": 64, "patch_size": 16},
 }
-_MEMORY = {"image_size": 64, "memory_attention_rope_feat_sizes": [4, 4], "memory_fuser_layer_scale_init_value": 0.5}
+_MEMORY_WIDTH = 128  # what is kept in memory has half of it, and 64 is written into the library's code
+_MEMORY = {
+    "image_size": 64,
+    "memory_attention_rope_feat_sizes": [4, 4],
+    "memory_attention_hidden_size": _MEMORY_WIDTH,
+    "memory_encoder_hidden_size": _MEMORY_WIDTH,
+    "memory_encoder_output_channels": _MEMORY_WIDTH // 2,
+    "memory_fuser_layer_scale_init_value": 0.5,
+    "memory_fuser_embed_dim": _MEMORY_WIDTH,
+    "mask_downsampler_embed_dim": _MEMORY_WIDTH,
+    "mask_decoder_config": {"hidden_size": _MEMORY_WIDTH},
+    "prompt_encoder_config": {"image_size": 64, "patch_size": 16, "hidden_size": _MEMORY_WIDTH},
+}
+
+
+def _remembering(images: dict[str, Any]) -> dict[str, Any]:
+    """Give a model of images what one of videos has beside."""
+    return {"vision_config": images["vision_config"] | {"fpn_hidden_size": _MEMORY_WIDTH}} | _MEMORY
+
 
 OVERRIDES: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(["llava_next", "llava_next_video", "llava_onevision"], {"image_grid_pinpoints": _PINPOINTS}),
+    "vipllava": {"vision_feature_layers": [-1, -2]},
+    "mistral3": {"vision_config": {"head_dim": 8}},
+    "aria": {"projector_patch_to_query_dict": {16: 4}},
+    "llama4": {"vision_config": {"intermediate_size": 128, "projector_input_dim": 32, "projector_output_dim": 32, "vision_output_dim": 32}},
+    "clap": {"spec_size": 256, "num_mel_bins": 64, "hidden_size": 256},
+    "informer": _SERIES | {"distil": False},
+    "timm_wrapper": _TIMM,
+    "timm_backbone": {"backbone": "test_vit"},
+    "omdet_turbo": {
+        "backbone_config": {"backbone": "swin_tiny_patch4_window7_224", "img_size": 64, "out_indices": [1, 2, 3]},
+        "image_size": 64,
+        "text_config": {"hidden_size": 48},
+        "text_projection_in_dim": 48,
+        "class_embed_dim": 48,
+        "text_projection_out_dim": 48,
+        "d_model": 32,
+        "vision_features_channels": [32, 32, 32],
+        "encoder_dim_feedforward": 48,
+        "decoder_dim_feedforward": 48,
+    },
+    "perception_lm": {"vision_config": _TIMM_PE},
+    "pe_video": {"video_config": {"vision_config": _TIMM_PE}},
+    "pe_audio_video": {
+        "audio_video_config": {
+            "video_config": {"vision_config": _TIMM_PE},
+            "audio_config": {"dac_config": {"downsampling_ratios": [4, 8], "encoder_hidden_size": 8}},
+        }
+    },
+    "edgetam": {
+        "vision_config": {
+            "backbone_config": {"architecture": "repvit_m1"},
+            "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
+        },
+        "prompt_encoder_config": {"image_size": 64, "patch_size": 16},
+    },
+    "zamba": {
+        "layers_block_type": ["mamba", "hybrid", "mamba", "hybrid"],
+        "num_hidden_layers": 4,
+        "attention_hidden_size": 64,
+        "attention_head_dim": 16,
+    },
+    "upernet": {
+        "backbone_config": Small("swin", {"out_features": _STEM, "out_indices": None}),
+        "auxiliary_in_channels": 128,
+    },
+    "hrm_text": {
+        "num_layers_per_stack": None,
+        "num_hidden_layers": 2,
+        "H_cycles": 1,
+        "L_cycles": 1,
+        "layer_types": None,
+    },
+    "audioflamingo3": {"audio_config": {"intermediate_size": 128}},
+    "musicflamingo": {"audio_config": {"intermediate_size": 128}},
+    "voxtral": {"audio_config": {"intermediate_size": 128}},
+    "glmasr": {"audio_config": {"intermediate_size": 128}},
+    "sam3_video": {
+        "detector_config": {
+            "vision_config": _remembering(_SAM3)["vision_config"],
+            "geometry_encoder_config": {"hidden_size": _MEMORY_WIDTH, "num_layers": 1},
+            "detr_encoder_config": {"hidden_size": _MEMORY_WIDTH, "num_layers": 1},
+            "detr_decoder_config": {"hidden_size": _MEMORY_WIDTH, "num_layers": 1, "num_queries": 2},
+            "mask_decoder_config": {"hidden_size": _MEMORY_WIDTH},
+        },
+        "tracker_config": _remembering(_SAM3)
+        | {
+            "mask_decoder_config": {"hidden_size": _MEMORY_WIDTH, "num_hidden_layers": 1},
+            "memory_attention_num_layers": 1,
+        },
+        "low_res_mask_size": 16,
+        "score_threshold_detection": 0.0,
+        "new_det_thresh": 0.0,
+        "hotstart_delay": 0,
+    },
+    "efficientloftr": {
+        "hidden_size": 32,
+        "out_features": [8, 8, 16, 32],
+        "stage_num_blocks": [1, 1, 1, 1],
+        "rope_parameters": _ROPE | {"partial_rotary_factor": 2.0},
+    },
+    "musicgen_melody": {"chroma_length": 8},
+    "nemotron3_diarization": {"audio_config": {"num_key_value_heads": 4}, "encoder_config": {"num_key_value_heads": 4}},
+    "qwen3_omni_moe": {"vision_start_token_id": 140, "audio_start_token_id": 141},
+    "qwen2_5_omni": {"vision_config": {"window_size": 32}, "vision_start_token_id": 140, "audio_start_token_id": 141},
+    "align": {"vision_config": {"width_coefficient": 0.1, "depth_coefficient": 1.0}},
+    "pp_ocrv5_mobile_rec": {
+        "head_out_channels": 40,
+        "backbone_config": {
+            "block_configs": [[[3, 16, 16, stride, False]] for stride in (1, 2, 1, 2, 2)],
+            "conv_symmetric_num": 1,
+        },
+    },
     "oneformer": {"conv_dim": 32, "mask_dim": 32, "hidden_dim": 32, "text_encoder_width": 32},
     "seggpt": {"image_size": [64, 32], "intermediate_hidden_state_indices": [0, 1], "merge_index": 0},
     "granite_speech5": {"encoder_config": {"context_size": 8, "num_key_value_heads": 4}},
@@ -123,25 +242,20 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "sam": _SAM,
     "sam_hq": _SAM | {"mask_decoder_config": {"vit_dim": 32}},
     "sam2": _HIERA,
-    "sam2_video": _HIERA | _MEMORY,
-    "edgetam_video": _HIERA
-    | _MEMORY
+    "sam2_video": _remembering(_HIERA),
+    "edgetam_video": _remembering(_HIERA)
     | {
         "memory_attention_rope_k_sizes": [2, 2],
         "perceiver_resampler_num_latents": 4,
         "perceiver_resampler_num_latents_2d": 4,
+        "perceiver_resampler_hidden_size": _MEMORY_WIDTH // 2,
+        "perceiver_resampler_attention_head_dim": _MEMORY_WIDTH // 2,
     },
     "sam3_tracker": _SAM3,
-    "sam3_tracker_video": _SAM3 | _MEMORY,
+    "sam3_tracker_video": _remembering(_SAM3),
     "x_clip": {"vision_config": {"num_frames": 2}},
     "vjepa2": {"crop_size": 32, "frames_per_clip": 4},
     "vitpose": {"backbone_config": {"out_features": ["stage2"], "out_indices": None, "image_size": [32, 32]}},
-    "efficientloftr": {
-        "hidden_size": 32,
-        "out_features": [8, 8, 16, 32],
-        "stage_num_blocks": [1, 1, 1, 1],
-        "num_attention_heads": 1,
-    },
     "clipseg": {"extract_layers": [0, 1]},
     "vitmatte": {
         "backbone_config": {"out_features": ["stage2"], "out_indices": None, "patch_size": 16},
@@ -177,7 +291,12 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "prior_encoder_num_wavenet_layers": 2,
         "prior_encoder_num_flows": 1,
     },
-    "pp_doclayout_v2": _THREE | {"class_thresholds": [0.5, 0.5], "class_order": [0, 1]},
+    "pp_doclayout_v2": _THREE
+    | {
+        "class_thresholds": [0.5, 0.5],
+        "class_order": [0, 1],
+        "reading_order_config": {"max_2d_position_embeddings": 1024},
+    },
     "zoedepth": {
         "backbone_config": _FOUR,
         "neck_hidden_sizes": [16, 16, 16, 16],
@@ -185,12 +304,18 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "bottleneck_features": 16,
         "backbone_hidden_size": 32,
     },
-    "tvp": {"max_img_size": 32, "visual_prompt_size": 4},
+    "tvp": {"max_img_size": 32, "visual_prompt_size": 4, "num_frames": 3},
     "muse_spark": {
         "vision_config": {"num_hidden_layers": 4, "layer_types": ["window_attention"] * 3 + ["full_attention"]},
         "audio_config": {"num_hidden_layers": 4},
     },
-    "granite4_vision": {"deepstack_layer_map": [[-1, 0]], "qformer_config": {"num_attention_heads": 4}},
+    "granite4_vision": {
+        "vision_config": {"hidden_size": 64},  # its projector has a head for every 64
+        "deepstack_layer_map": [[-1, 0]],
+        "spatial_target_layers": [1],
+        "downsample_rate": "1/2",
+        "image_grid_pinpoints": _PINPOINTS,
+    },
     "kosmos2": {"latent_query_num": 4},
     "dots3_note": {
         "text_config": {"num_key_value_heads": 4},
@@ -212,15 +337,12 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     },
     "dbrx": {"attn_config": {"rope_theta": 10000.0, "kv_n_heads": 2, "clip_qkv": 8.0}},
     "blt": {"encoder_config": {"hidden_size_global": 32}, "decoder_config": {"hidden_size_global": 32}},
-    "nemotron3_diarization": {"num_key_value_heads": 4},
     "unlimited_ocr": {"text_config": {"num_key_value_heads": 4}},
     "youtu": {"num_key_value_heads": 4},
-    "qwen2_5_omni": {"vision_config": {"window_size": 32}},
     "hyperclovax_vision_v2": {"vision_config": {"window_size": 32}},
     "exaone4_5": {"vision_config": {"window_size": 32}},
     "qwen2_5_vl": {"vision_config": {"window_size": 32}},
     "patchtsmixer": {"self_attn": True},
-    "clap": {"audio_config": {"spec_size": 64, "num_mel_bins": 64}},
     "shieldgemma2": {"no_token_index": 11, "yes_token_index": 12},
     "fun_asr_nano": {"adaptor_config": {"intermediate_size": 8}},
     "ernie4_5_vl_moe": {"text_config": {"rope_parameters": _ROPE | {"mrope_section": [1, 1, 2]}}},
@@ -259,7 +381,6 @@ OVERRIDES: dict[str, dict[str, Any]] = {
             "indexer_compress_ratio": 2,
         }
     },
-    "zamba": {"layers_block_type": ["mamba", "hybrid", "mamba", "hybrid"], "num_hidden_layers": 4},
     "wav2vec2_conformer": {"vocab_size": 160},
     "wav2vec2_bert": {"vocab_size": 160},
     "step3p7": {"text_config": {"sliding_window": 4}},
@@ -314,7 +435,6 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "hunyuan_v1_dense": {"head_dim": 8},
     "hunyuan_v1_moe": {"head_dim": 8},
     "hunyuan_vl": {"text_config": {"head_dim": 8}},
-    "informer": _SERIES,
     "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
     "ministral": {"head_dim": 8},
     "mobilevit": {"hidden_sizes": [16, 24, 32], "neck_hidden_sizes": [8, 8, 16, 16, 24, 32, 64]},

@@ -207,6 +207,6 @@ def _agree(values: dict[str, Any], default: Any) -> None:
     longest = max(len(values[name]) for name in lists)
     for name in lists:
         values[name] = (values[name] * longest)[:longest]
-    for name in LAYERS:
-        if name in values:
-            values[name] = longest
+    for layers in LAYERS:
+        if layers in values:
+            values[layers] = longest

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from regard.doctor.made import noise
 
@@ -16,8 +16,8 @@ IMAGE = (2, 3, 32, 32)
 
 _CONVOLUTIONS = (
     "bit convnext convnextv2 dac dinov3_convnext efficientnet hgnet_v2 mobilenet_v1 mobilenet_v2 pp_lcnet pp_lcnet_v3 "
-    "pp_lcnet_v4 pp_ocrv5_mobile_det pp_ocrv5_server_det pp_ocrv6_medium_det pp_ocrv6_small_det regnet resnet superpoint "
-    "textnet univnet uvdoc vibevoice_acoustic_tokenizer"
+    "pp_lcnet_v4 pp_ocrv5_mobile_det pp_ocrv5_server_det pp_ocrv6_medium_det pp_ocrv6_small_det pp_ocrv6_tiny_rec "
+    "regnet resnet superpoint textnet univnet uvdoc vibevoice_acoustic_tokenizer"
 )
 NO_ATTENTION = {
     **dict.fromkeys(_CONVOLUTIONS.split(), "convolutions only"),
@@ -34,11 +34,11 @@ NO_ATTENTION = {
 """Families that have no attention, and what they have in its place."""
 
 
-def _images(model: nn.Module, *shape: int, **others: Any) -> Inputs:
+def _images(model: Any, *shape: int, **others: Any) -> Inputs:
     return {"input_ids": IDS, "pixel_values": noise(model, *(shape or IMAGE)), **others}
 
 
-def _series(model: nn.Module) -> Inputs:
+def _series(model: Any) -> Inputs:
     past, future = 10, 4  # the context, and two lags before it
     return {
         "past_values": noise(model, 2, past),
@@ -54,47 +54,47 @@ def _boxes(tokens: int = 12) -> Tensor:
     return torch.stack([corner, corner, corner + 0.2, corner + 0.3], -1).expand(2, -1, -1)
 
 
-def _clvp(model: nn.Module) -> Inputs:
+def _clvp(model: Any) -> Inputs:
     return {"input_ids": IDS, "input_features": noise(model, 2, model.config.decoder_config.feature_size, 40)}
 
 
-def _dia(model: nn.Module) -> Inputs:
+def _dia(model: Any) -> Inputs:
     channels = model.config.decoder_config.num_channels
     return {"input_ids": IDS, "decoder_input_ids": (torch.arange(2 * 7 * channels) % 90).view(2, 7, channels)}
 
 
-def _kyutai(model: nn.Module) -> Inputs:
+def _kyutai(model: Any) -> Inputs:
     codebooks = model.config.num_codebooks
     return {"input_ids": (torch.arange(2 * 9 * (codebooks + 1)) % 90).view(2, 9, codebooks + 1)}
 
 
-def _moshi(model: nn.Module) -> Inputs:
+def _moshi(model: Any) -> Inputs:
     codes = (torch.arange(2 * model.config.num_codebooks * 12) % 90).view(2, model.config.num_codebooks, 12)
     return {"input_ids": IDS, "user_audio_codes": codes, "moshi_audio_codes": codes.flip(-1)}
 
 
-def _musicgen(model: nn.Module) -> Inputs:
+def _musicgen(model: Any) -> Inputs:
     books = model.config.decoder.num_codebooks
     return {"input_ids": IDS, "decoder_input_ids": (torch.arange(2 * books * 7) % 90).view(2 * books, 7)}
 
 
-def _qformer(model: nn.Module) -> Inputs:
+def _qformer(model: Any) -> Inputs:
     ids = torch.cat([torch.full((2, 6), 150), IDS], 1)
     return {"input_ids": ids, "pixel_values": noise(model, *IMAGE), "qformer_input_ids": IDS}
 
 
-def _qformer_video(model: nn.Module) -> Inputs:
+def _qformer_video(model: Any) -> Inputs:
     ids = torch.cat([torch.full((2, 12), 150), IDS], 1)
     return {"input_ids": ids, "pixel_values": noise(model, 2, 2, 3, 32, 32), "qformer_input_ids": IDS}
 
 
-def _kosmos(model: nn.Module) -> Inputs:
+def _kosmos(model: Any) -> Inputs:
     where = torch.zeros(2, 12, dtype=torch.long)
     where[:, 1 : 1 + model.config.latent_query_num] = 1
     return _images(model, image_embeds_position_mask=where)
 
 
-def _siglip(model: nn.Module) -> Inputs:
+def _siglip(model: Any) -> Inputs:
     return {
         "input_ids": IDS,
         "pixel_values": noise(model, 2, 6, 3 * 8 * 8),
@@ -103,13 +103,13 @@ def _siglip(model: nn.Module) -> Inputs:
     }
 
 
-def _splinter(model: nn.Module) -> Inputs:
+def _splinter(model: Any) -> Inputs:
     ids = IDS.clone()
     ids[:, 4] = model.config.question_token_id
     return {"input_ids": ids}
 
 
-def _seggpt(model: nn.Module) -> Inputs:
+def _seggpt(model: Any) -> Inputs:
     return {
         "pixel_values": noise(model, *IMAGE),
         "prompt_pixel_values": noise(model, *IMAGE),
@@ -117,20 +117,21 @@ def _seggpt(model: nn.Module) -> Inputs:
     }
 
 
-def _videomae(model: nn.Module) -> Inputs:
+def _videomae(model: Any) -> Inputs:
     frames = model.config.num_frames
     patches = frames // model.config.tubelet_size * 16
     masked = torch.arange(patches).expand(2, -1) % 3 == 0
     return {"pixel_values": noise(model, 2, frames, 3, 32, 32), "bool_masked_pos": masked}
 
 
-def _voxtral(model: nn.Module) -> Inputs:
+def _voxtral(model: Any) -> Inputs:
     return {"input_ids": IDS[:, :4], "input_features": noise(model, 2, 128, 32), "num_delay_tokens": 1}
 
 
 INPUTS: dict[str, Callable[[Any], Inputs]] = {
     **pictures.INPUTS,
     "autoformer": _series,
+    "canine": lambda m: {"input_ids": IDS.repeat(1, 2)},
     "clap": lambda m: {"input_features": noise(m, 2, 1, 64, 64), "is_longer": torch.zeros(2, 1).bool()},
     "clipseg": lambda m: _images(m, conditional_pixel_values=noise(m, *IMAGE)),
     "clvp": _clvp,

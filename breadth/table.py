@@ -31,9 +31,10 @@ def read() -> dict[tuple[str, str], Row]:
 
 def write(rows: dict[tuple[str, str], Row]) -> None:
     """Write rows, sorted and one to a line, and the page that they make."""
-    lines = [json.dumps(rows[key], ensure_ascii=False) for key in sorted(rows, key=_place)]
+    ordered = [rows[key] for key in sorted(rows, key=_place)]
+    lines = [json.dumps(row, ensure_ascii=False) for row in ordered]
     _atomic(ROWS, "[\n" + ",\n".join(lines) + "\n]\n")
-    _atomic(PAGE, page(rows.values()))
+    _atomic(PAGE, page(ordered))
 
 
 def add(row: Row) -> None:

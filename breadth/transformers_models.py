@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from .family import Built
 from .overrides import CLASSES, OVERRIDES
+from .pictures import KINDS
 from .shrink import shrink
 from .special import INPUTS, NO_ATTENTION
 
@@ -36,7 +37,7 @@ def families() -> list[str]:
 def build(name: str) -> Built:
     """Return a small random instance of a family, with inputs where the doctor makes none."""
     torch.manual_seed(0)
-    kind = _class(name)
+    kind = KINDS[name](_class(name)) if name in KINDS else _class(name)
     model = kind(shrink(kind.config_class, OVERRIDES.get(name))).eval().float()
     randomise(model)
     settings: Any = getattr(model, "generation_config", None)

@@ -72,9 +72,9 @@ def test_falcon_loses_causality_when_maps_are_asked_for() -> None:
     assert examine(regard.attach(model))[MAPS].verdict == "ok"
 
 
-def test_a_model_that_sees_is_asked_of_its_text_where_no_image_is_given() -> None:
+def test_a_model_that_sees_is_asked_of_its_text_alone_and_of_both() -> None:
     found = examine(regard.attach(LLAVA.build()))
-    assert found.ok and [one.part for one in found.sites] == ["main"]
+    assert found.ok and [one.part for one in found.sites] == ["main", "vision"]
     assert found["no weight on the future"].verdict == found["a cache gives the same"].verdict == "ok"
 
 
@@ -312,13 +312,36 @@ def test_a_check_that_raises_has_failed(monkeypatch: pytest.MonkeyPatch) -> None
     model: Any = LLAMA.build()
     lens = regard.attach(model)
 
-    def generate(**kwargs: Any) -> None:
+    def cache(*args: Any, **kwargs: Any) -> None:
         raise RuntimeError("it has run out of tokens\nand of luck")
 
-    monkeypatch.setattr(model, "generate", generate)
+    monkeypatch.setattr(lens, "cache", cache)
     found = examine(lens)
-    assert found["generation needs no cache"].sentence == "RuntimeError: it has run out of tokens"
+    assert found[STATES].sentence == "RuntimeError: it has run out of tokens"
     assert sum(one.verdict == "failed" for one in found.findings) == 1
+
+
+def test_a_model_that_generates_in_a_way_of_its_own_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    model: Any = LLAMA.build()
+    lens = regard.attach(model)
+    generate = model.generate
+
+    def listening(**kwargs: Any) -> Any:
+        if torch._C._len_torch_function_stack() or lens._tap._listening:
+            raise RuntimeError("it has run out of tokens")
+        return generate(**kwargs)
+
+    monkeypatch.setattr(model, "generate", listening)
+    assert examine(lens)["generation needs no cache"].verdict == "failed"  # without a lens it does
+
+    def never(**kwargs: Any) -> None:
+        raise RuntimeError("it wants a prompt that is spoken")
+
+    monkeypatch.setattr(model, "generate", never)
+    found = examine(lens)["generation needs no cache"]
+    assert found.verdict == "not applicable" and found.sentence.endswith(
+        "RuntimeError: it wants a prompt that is spoken"
+    )
 
 
 def test_the_model_is_as_it_was() -> None:

@@ -105,3 +105,51 @@ def test_tokens_that_cannot_be_padded(shape: tuple[int, ...]) -> None:
     ids = torch.randint(9, shape, generator=torch.Generator().manual_seed(0))
     found = examine(regard.attach(Tokens().eval(), check=False), {"input_ids": ids})
     assert found.ok, found
+
+
+class Silent(Control):
+    """A model whose library raises `error` when it is asked for what it records."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(Block(), lambda out: out)
+        self.error = error
+
+    def forward(
+        self, hidden_states: Tensor, output_attentions: bool = False, output_hidden_states: bool = False
+    ) -> Tensor:
+        if output_attentions or output_hidden_states:
+            raise self.error
+        return super().forward(hidden_states)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"), [(ValueError("not for this model"), "not applicable"), (IndexError("no such layer"), "failed")]
+)
+def test_a_library_that_will_not_hand_out_hidden_states(error: Exception, verdict: str) -> None:
+    found = examine(regard.attach(Silent(error), check=False), {"hidden_states": noise(2, 5, 8)})
+    states = found["hidden states line up"]
+    assert (states.verdict, states.whose) == (verdict, "ours" if verdict == "not applicable" else "the model's")
+    assert str(error) in states.sentence
+
+
+def test_a_library_that_will_not_hand_out_maps() -> None:
+    found = examine(regard.attach(Silent(ValueError("none")), check=False), {"hidden_states": noise(2, 5, 8)})
+    assert found["the library's maps agree"].verdict == "not applicable"
+
+
+def test_maps_that_are_handed_out_by_eager_attention_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(vocab_size=32, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
+    model = LlamaForCausalLM(config).eval()
+    forward = LlamaForCausalLM.forward
+
+    def unless_eager(self: Any, *args: Any, output_attentions: bool = False, **kwargs: Any) -> Any:
+        if output_attentions and self.config._attn_implementation != "eager":
+            raise ValueError("eager only")
+        return forward(self, *args, output_attentions=output_attentions, **kwargs)
+
+    monkeypatch.setattr(LlamaForCausalLM, "forward", unless_eager)
+    found = examine(regard.attach(model, check=False), {"input_ids": torch.tensor([[1, 2, 3], [4, 5, 6]])})
+    maps = found["the library's maps agree"]
+    assert maps.verdict == "ok" and "eager" in maps.sentence

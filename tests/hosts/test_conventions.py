@@ -53,6 +53,18 @@ def test_a_decoder_that_passes_the_flag_stays_causal() -> None:
     assert rows and all(not bool(weights.triu(1).any()) for weights in rows)
 
 
+def test_no_query_sees_keys_that_the_model_did_not_select() -> None:
+    built = build("deepseek_v32")
+    most: list[int] = []
+
+    def see(call: Call) -> Tensor | None:
+        most.append(int((dense.maps(call.op).weights > 0).sum(-1).max()))
+        return None
+
+    watch(built.model, short_inputs(regard.attach(built.model, check=False)), see)
+    assert most == [4, 4]  # config.index_topk
+
+
 def test_deformable_attention_is_passed_over_and_told() -> None:
     built = build("deformable_detr")
     lens = regard.attach(built.model, check=False)

@@ -13,22 +13,6 @@ from .zoo import DECODERS, LLAMA, noise, tokens
 from .zoo.decoders import SMALL
 
 
-def test_sparse_attention_by_indices() -> None:
-    from transformers import DeepseekV32Config, DeepseekV32ForCausalLM
-
-    model = DeepseekV32ForCausalLM(
-        DeepseekV32Config(
-            **SMALL, num_key_value_heads=4, q_lora_rank=8, kv_lora_rank=8, qk_rope_head_dim=4, qk_nope_head_dim=8,
-            v_head_dim=6, first_k_dense_replace=2, n_routed_experts=4, moe_intermediate_size=16, index_n_heads=2,
-            index_head_dim=8, index_topk=4,
-        )
-    ).eval()  # fmt: skip
-    before = state(model)
-    with pytest.raises(ValueError, match=r"layers\.0\.self_attn \(DeepseekV32Attention\) attends with selected keys"):
-        regard.attach(model, check=False).measure(tokens(), [regard.Entropy()])
-    assert same(before, state(model))
-
-
 def test_a_mask_for_one_kernel_only() -> None:
     from torch.nn.attention.flex_attention import create_block_mask
 

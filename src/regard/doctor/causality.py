@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from ..core.call import Call
+from ..lens.outputs import tensors
 from .inputs import mask_name, tokens_of
-from .passes import apart, run, tensors, tolerance, watch
+from .passes import apart, run, tolerance, watch
 
 
 def behaves(model: nn.Module, x: Mapping[str, Any]) -> float | None:

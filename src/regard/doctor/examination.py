@@ -26,6 +26,10 @@ CHECKS = sorted(module.name for module in iter_modules(checks.__path__) if not m
 """The checks: modules of `checks`, each with a `NAME` and a function `check(model, lens, x)`."""
 
 
+class Deaf(Exception):
+    """No attention was heard."""
+
+
 def examine(
     lens: Lens,
     x: Mapping[str, Any] | None = None,
@@ -50,6 +54,9 @@ def examine(
         given = [short_inputs(lens), *with_media(lens)] if x is None else [dict(x)]
         try:
             sites = _sites(model, given)
+        except Deaf as error:
+            sites = []
+            findings.append(Finding("attention is heard", "failed", None, str(error)))
         except Exception as error:  # whatever breaks here breaks for the user, too
             sites = []
             findings.append(_broken("attention is heard", error))
@@ -98,7 +105,7 @@ def _sites(model: nn.Module, given: Iterable[Mapping[str, Any]]) -> list[Sites]:
     for x in given:
         watch(model, x, see)
     if not seen:
-        raise ValueError(f"{type(model).__name__} made no call of attention that can be seen")
+        raise Deaf(f"{type(model).__name__} made no call of attention that can be seen")
     return [Sites(*key, count) for key, count in seen.items()]
 
 

@@ -21,7 +21,14 @@ TOKENS = 12
 PADDING = 3
 SAMPLES = 3200
 """Of sound that is given as it is: 9 or 10 frames of the usual models."""
-_BINS = ("num_mel_bins", "feature_size", "mel_bins", "input_feat_per_channel", "input_dim")
+_BINS = (
+    "num_mel_bins",
+    "feature_size",
+    "mel_bins",
+    "input_feat_per_channel",
+    "input_dim",
+    "feature_projection_input_dim",
+)
 _UNFIT = (TypeError, ValueError, RuntimeError, IndexError, AttributeError, KeyError)
 
 
@@ -63,7 +70,15 @@ def tokens_of(x: Mapping[str, Any]) -> tuple[str, Tensor] | None:
     if "input_ids" in x and any(name.startswith("pixel_values") for name in x):
         return None
     name = next((name for name in ("decoder_input_ids", "input_ids") if isinstance(x.get(name), Tensor)), None)
-    return None if name is None or x[name].ndim != 2 else (name, x[name])
+    if name is None or x[name].ndim != 2 or len(x[name]) != len(x.get("input_ids", x[name])):
+        return None
+    return name, x[name]
+
+
+def alone(x: Mapping[str, Any]) -> bool:
+    """Say whether inputs are `input_ids` and what goes with any ids, so that a piece of the ids can stand for a piece of them."""
+    others = {name for name, value in x.items() if isinstance(value, Tensor)} - {"attention_mask", "token_type_ids"}
+    return others == {"input_ids"}
 
 
 def mask_name(ids: str) -> str:

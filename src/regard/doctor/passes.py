@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from ..core.call import Call
 from ..core.patchwork import Patchwork
 from ..hosts import Tap
-from ..lens.outputs import tensors as tensors
 from ..lens.rows import rows_of
 
 

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from ...edit import Interpolate
 from ...lens import Lens
+from ...lens.outputs import tensors
 from ..causality import is_causal
 from ..finding import Finding
-from ..inputs import PADDING, tokens_of
-from ..passes import apart, run, tensors, tolerance
+from ..inputs import PADDING, alone, tokens_of
+from ..passes import apart, run, tolerance
 
 NAME = "a cache gives the same"
 
@@ -25,7 +26,7 @@ def check(model: nn.Module, lens: Lens, x: Mapping[str, Any]) -> Finding:
     takes = "past_key_values" in inspect.signature(model.forward).parameters
     if not takes:
         return Finding(NAME, "not applicable", None, "this model takes no cache")
-    if found is None or found[0] != "input_ids":
+    if found is None or not alone(x):
         return Finding(NAME, "not applicable", None, "these inputs are not tokens alone")
     if not is_causal(model, x):
         return Finding(NAME, "not applicable", None, "this model is not causal")

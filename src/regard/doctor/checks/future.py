@@ -10,7 +10,7 @@ from ...core.call import Call
 from ...lens import Lens
 from ..causality import behaves, is_causal
 from ..finding import Finding
-from ..inputs import PADDING, padded, tokens_of
+from ..inputs import PADDING, alone, padded, tokens_of
 from ..passes import run, tolerance, watch, weights
 
 NAME = "no weight on the future"
@@ -68,10 +68,13 @@ def _later(model: nn.Module, x: Mapping[str, Any], **options: Any) -> tuple[floa
 def _later_with_cache(model: nn.Module, x: Mapping[str, Any]) -> tuple[float, str] | None:
     """Look at the last tokens, given at once behind a cache of the others; None for a model without one."""
     found = tokens_of(x)
-    if found is None or found[0] != "input_ids" or "past_key_values" not in inspect.signature(model.forward).parameters:
+    if found is None or not alone(x) or "past_key_values" not in inspect.signature(model.forward).parameters:
         return None
     ids = found[1]
-    first = run(model, {"input_ids": ids[:, :-PADDING]}, use_cache=True)
+    try:
+        first = run(model, {"input_ids": ids[:, :-PADDING]}, use_cache=True)
+    except Exception:  # no lens is involved, and the check of the cache tells it
+        return None
     cache = getattr(first, "past_key_values", None)
     if cache is None:
         return None

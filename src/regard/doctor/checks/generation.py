@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ...edit import Interpolate
 from ...lens import Lens
 from ..finding import Finding
+from ..made import special_ids
 from ..passes import apart, tolerance
 
 NAME = "generation needs no cache"
@@ -62,6 +63,7 @@ def _generated(model: Any, prompt: Mapping[str, Any], cache: bool) -> Generated:
             do_sample=False,
             num_beams=1,
             pad_token_id=0,
+            suppress_tokens=special_ids(model) or None,  # a token of an image would want an image
             use_cache=cache,
             return_dict_in_generate=True,
             output_logits=True,

@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from ...hosts import mha
 from ...lens import Lens
+from ...lens.outputs import tensors
 from ..finding import Finding
 from ..inputs import padded
-from ..passes import apart, run, tensors, tolerance
+from ..passes import apart, run, tolerance
 
 NAME = "listening changes nothing"
 

@@ -1,14 +1,16 @@
 """Every site is live: a change there moves the output."""
 
 from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
 from torch import Tensor, nn
 
 from ...core.call import Call, Site
 from ...lens import Lens
+from ...lens.outputs import tensors
 from ..finding import Finding
-from ..passes import apart, run, tensors, watch
+from ..passes import apart, run, watch
 
 NAME = "every site is live"
 
@@ -18,11 +20,11 @@ def check(model: nn.Module, lens: Lens, x: Mapping[str, Any]) -> Finding:
     plain = tensors(run(model, x))
     sites: dict[Site, None] = {}
 
-    def count(call: Call) -> Tensor | None:
+    def note(call: Call) -> Tensor | None:
         sites[call.site] = None
         return None
 
-    watch(model, x, count)
+    watch(model, x, note)
     if not sites:
         return Finding(NAME, "failed", None, "no attention was heard")
     dead: list[Site] = []
@@ -58,9 +60,12 @@ def _halving(chosen: Site) -> Any:
 
 
 def _without(model: nn.Module, x: Mapping[str, Any], site: Site) -> list[Tensor]:
-    """Run the model with what the site's module returns halved: by torch's own hook, no lens involved."""
+    """Run the model with what the site's module returns in that use of it halved: by torch's own hook, no lens involved."""
+    uses = count()
 
     def halve(module: nn.Module, args: Any, output: Any) -> Any:
+        if next(uses) != site.use:
+            return output
         if isinstance(output, tuple):
             return (output[0] * 0.5, *output[1:])
         return output * 0.5 if isinstance(output, Tensor) else output

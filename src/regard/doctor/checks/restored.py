@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from ...lens import Lens
+from ...lens.outputs import tensors
 from ..finding import Finding
-from ..passes import apart, run, tensors
+from ..passes import apart, run
 
 NAME = "nothing is left behind"
 

@@ -1,8 +1,8 @@
 """The command line: `regard VERB`.
 
 A verb is a module of this package, named like the verb, with a function of that name whose signature typer
-reads and whose docstring is the help. Modules that start with an underscore are helpers. Verbs import what is
-heavy when they run.
+reads and whose docstring is the help, or with an application of that name where the verb has verbs of its own.
+Modules that start with an underscore are helpers. Verbs import what is heavy when they run.
 """
 
 from importlib import import_module
@@ -42,4 +42,8 @@ def _main(
 
 
 for _module in sorted(module.name for module in iter_modules(__path__) if not module.name.startswith("_")):
-    app.command(_module)(getattr(import_module(f"{__name__}.{_module}"), _module))
+    _verb = getattr(import_module(f"{__name__}.{_module}"), _module)
+    if isinstance(_verb, typer.Typer):
+        app.add_typer(_verb, name=_module)
+    else:
+        app.command(_module)(_verb)

@@ -1,0 +1,261 @@
+"""`regard papers`: the papers and their claims: search them, check them, show them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from . import _say
+
+if TYPE_CHECKING:
+    from ..papers.cards import Card, Judged, Setting
+    from ..papers.cards.results import Standing
+
+papers = typer.Typer(help="The papers: search them, check their claims, write the gallery.", no_args_is_help=True)
+
+Slug = Annotated[str, typer.Argument(metavar="SLUG", help="A paper's name, as `regard papers list` gives it.")]
+Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="Where results are recorded.")]
+
+
+@papers.command("list")
+def list_(
+    query: Annotated[str | None, typer.Argument(metavar="[QUERY]", help="Words to find.", show_default="all")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the page of the documents.")] = False,
+    results: Results = Path("results"),
+) -> None:
+    """List papers whose title, family, sentence or claims have the words, with their status and marks."""
+    from ..papers.cards import words
+
+    chosen = [one for one in _standings(results) if words.found(one, query or "")]
+    if not chosen:
+        _say.fail(f"no paper has all words of {query!r}")
+    if markdown:
+        typer.echo(words.markdown(chosen), nl=False)
+        return
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1))
+    for title in ("paper", "family", "year", "status", "marks"):
+        table.add_column(title, no_wrap=title != "marks")
+    table.add_column("title", ratio=1)
+    for one in chosen:
+        card = one.card
+        cells = (card.slug, card.family, str(card.date.year), one.status, words.tally(one.judged), card.title)
+        table.add_row(*cells)
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = 200  # titles are long, and a file has no edge
+    console.print(table)
+
+
+@papers.command()
+def show(slug: Slug, results: Results = Path("results")) -> None:
+    """Show a paper's card: facts, what it does, claims with their marks, and how to run it on a real model."""
+    from ..papers.cards import card
+    from ..papers.cards.results import standing
+
+    try:
+        one = standing(card(slug), results)
+    except (OSError, ValueError) as error:
+        _say.fail(error)
+    _tell_card(one.card)
+    _say.say(f"status: {one.status}")
+    _tell_claims(one)
+
+
+@papers.command()
+def check(
+    slug: Annotated[str | None, typer.Argument(metavar="[SLUG]", help="The paper; or give --all.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All papers, without those that are recorded already.")] = False,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="With --all: only the I-th of N parts, counted from 1.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds.", show_default="what claims need")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer items and steps: a trial, not a result.")] = False,
+    model: Annotated[str | None, typer.Option(help="Local folder or hub name of your own model.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    results: Results = Path("results"),
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the paths of what was written.")] = False,
+) -> None:
+    """Run the check of a paper's claims and record the result; exit code 2 for a paper that has none yet."""
+    if every == (slug is not None):
+        raise typer.BadParameter("give a paper or --all", param_hint="SLUG, --all")
+    if shard and not every:
+        raise typer.BadParameter("it needs --all", param_hint="--shard")
+    part = _part(shard)
+    from ..papers.cards import Setting, card, cards
+
+    try:
+        chosen = [one for one in cards() if not one.planned][part] if slug is None else [card(slug)]
+    except ValueError as error:
+        _say.fail(error)
+    if slug is not None and chosen[0].planned:
+        typer.echo(f"regard: {slug} is planned: it has no check yet", err=True)
+        raise typer.Exit(2)
+    failed = []
+    for one in chosen:
+        count = seeds or one.seeds
+        setting = Setting(seeds=tuple(range(count)), quick=quick, device=device, model=model)
+        try:
+            if every and _recorded(one, setting, results):
+                _note(f"{one.slug}: recorded already", quiet)
+            else:
+                _check(one, setting, results, quiet)
+        except Exception as error:
+            if not every and not isinstance(error, (OSError, ValueError, TypeError, MemoryError)):
+                raise
+            typer.echo(f"regard: {one.slug}: {' '.join(str(error).split())}", err=True)
+            failed.append(one.slug)
+    if every and not chosen:
+        _note("no paper here has a check yet", quiet)
+    if failed:
+        raise typer.Exit(1)
+
+
+@papers.command()
+def board(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="The board's name.")],
+    seeds: Annotated[int, typer.Option(min=5, help="How many seeds.")] = 5,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer items and steps: a trial, not a result.")] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    results: Results = Path("results"),
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the path of what was written.")] = False,
+) -> None:
+    """Compare the methods of several papers on one task, with its rivals and baselines, all tuned alike."""
+    from ..papers.cards import Setting
+    from ..papers.cards import board as boards
+
+    try:
+        chosen = boards.named(task)
+        minutes = chosen.cost.quick_minutes if quick else chosen.cost.minutes * seeds / 5
+        _note(f"{task}: {_cost(minutes, chosen.cost.memory_gb)}", quiet)
+        setting = Setting(seeds=tuple(range(seeds)), quick=quick, device=device)
+        with _say.bar("comparing", 1, quiet) as progress:
+            found = boards.run(chosen, setting, progress)
+        path = boards.save(found, results)
+    except (OSError, ValueError, TypeError, MemoryError) as error:
+        _say.fail(error)
+    if not quiet:
+        typer.echo(boards.markdown(found))
+    typer.echo(path)
+
+
+@papers.command()
+def gallery(
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The page.")] = Path("papers.html"),
+    results: Results = Path("results"),
+) -> None:
+    """Write all cards with their claims and marks as one page that needs no network."""
+    from ..papers.cards.gallery import page
+    from ..report.files import check_writable, write_atomic
+
+    try:
+        check_writable(out)
+        write_atomic(out, page(_standings(results)))
+    except OSError as error:
+        _say.fail(error)
+    typer.echo(out)
+
+
+def _part(shard: str | None) -> slice:
+    """The cards that a shard takes: every n-th."""
+    if shard is None:
+        return slice(None)
+    which, _, count = shard.partition("/")
+    if not (which.isdecimal() and count.isdecimal() and 1 <= int(which) <= int(count)):
+        raise typer.BadParameter(f"{shard!r} is not I/N with I from 1 to N", param_hint="--shard")
+    return slice(int(which) - 1, None, int(count))
+
+
+def _standings(results: Path) -> "list[Standing]":
+    from ..papers.cards import cards
+    from ..papers.cards.results import standing
+
+    try:
+        return [standing(card, results) for card in cards()]
+    except (OSError, ValueError) as error:
+        _say.fail(error)
+
+
+def _recorded(card: "Card", setting: "Setting", results: Path) -> bool:
+    from ..papers.cards.results import load, place
+
+    path = place(card.slug, setting, results)
+    return path.exists() and load(path).answers(card, setting)
+
+
+def _check(card: "Card", setting: "Setting", results: Path, quiet: bool) -> None:
+    from ..papers.cards.results import judged, place, save
+    from ..papers.cards.run import run
+    from ..report.files import check_writable
+
+    assert card.cost is not None
+    minutes = card.cost.quick_minutes if setting.quick else card.cost.minutes * len(setting.seeds) / card.seeds
+    path = place(card.slug, setting, results)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(path)
+    _note(f"{card.slug}: {_cost(minutes, card.cost.memory_gb)}", quiet)
+    with _say.bar("checking", len(card.claims) * len(setting.seeds), quiet) as progress:
+        result = run(card, setting, progress)
+    written = save(result, card, results)
+    if not quiet:
+        for claim in judged(card, [result]):
+            _tell_claim(claim)
+        if setting.quick:
+            _say.say("a quick run is a trial: it is in no list and no gallery")
+    for path in written:
+        typer.echo(path)
+
+
+def _cost(minutes: float, memory_gb: float) -> str:
+    return f"about {minutes:.2g} minutes on two CPU cores, and {memory_gb:g} GB"
+
+
+def _note(text: str, quiet: bool) -> None:
+    """Say on stderr what is about to happen."""
+    if not quiet:
+        typer.echo(text, err=True)
+
+
+def _tell_card(card: "Card") -> None:
+    """Print a card's facts and how to use it."""
+    from ..papers.cards import words
+
+    _say.say(card.title, "bold")
+    _say.say(f"{card.slug}, {card.family}, {words.authors(card)}, {card.date}, https://arxiv.org/abs/{card.arxiv}")
+    _say.say(card.sentence)
+    if card.methods:
+        _say.say(f"in regard: {', '.join(card.methods)}")
+    if card.real:
+        _say.say(f"on a real model: {card.real}")
+
+
+def _tell_claims(standing: "Standing") -> None:
+    """Print claims with what is recorded of them."""
+    for claim in standing.judged:
+        _tell_claim(claim)
+    if standing.outdated:
+        _say.say("some results are of earlier claims and are left out; check again", "bold")
+
+
+def _tell_claim(judged: "Judged") -> None:
+    """Print a claim: the paper's number, our threshold, what was measured, and the three marks."""
+    from ..papers.cards import words
+
+    claim = judged.claim
+    _say.say(f"\n{claim.name}: {claim.statement}", "bold")
+    _say.say(f"  the paper: {claim.reported}")
+    _say.say(f"  threshold: {words.threshold(claim)} ({claim.why})")
+    for name, what in claim.controls.items():
+        _say.say(f"  control {name}: {what}")
+    for seen in judged.seen:
+        if seen.effects:
+            _say.say(f"  measured in {seen.model}: {words.measured(claim, seen)}")
+    _say.say(f"  equation: {words.equation(judged)}")
+    for seen in judged.seen:
+        reasons = f": {', '.join(seen.failed)}" if seen.failed else ""
+        _say.say(f"  mechanism: {seen}{reasons}")
+    _say.say(f"  reproduction: {words.reproduction(judged)}")
+    if claim.own:
+        _say.say(f"  on the paper's own: {claim.own.command}")

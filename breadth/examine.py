@@ -2,6 +2,7 @@
 
 import importlib
 import multiprocessing
+import re
 import resource
 import signal
 import time
@@ -116,7 +117,17 @@ def _row(built: Built) -> Row:
     tiers: Counter[str] = Counter()
     for sites in examination.sites:
         tiers[sites.tier] += sites.count
-    return {"tiers": dict(sorted(tiers.items()))} | _verdict(examination)
+    row: Row = {"tiers": dict(sorted(tiers.items()))}
+    if _of_text_alone(built.model, examination):
+        row["of"] = "text alone"
+    return row | _verdict(examination)
+
+
+def _of_text_alone(model: Any, examination: Examination) -> bool:
+    """Say whether a model sees or hears, too, and no inputs were found that make it."""
+    fields = vars(model.config) if hasattr(model, "config") else {}
+    more = any(re.match("vision_(config|encoder)|(audio|speech|image|video|encoder)_config", field) for field in fields)
+    return more and {sites.part for sites in examination.sites} == {"main"}
 
 
 def _verdict(examination: Examination) -> Row:

@@ -131,11 +131,20 @@ def _remembering(images: dict[str, Any]) -> dict[str, Any]:
 
 
 OVERRIDES: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(["llava_next", "llava_next_video", "llava_onevision"], {"image_grid_pinpoints": _PINPOINTS}),
+    "llava_next": {"image_grid_pinpoints": _PINPOINTS},
+    "llava_next_video": {"image_grid_pinpoints": _PINPOINTS},
+    "llava_onevision": {"image_grid_pinpoints": _PINPOINTS},
     "vipllava": {"vision_feature_layers": [-1, -2]},
     "mistral3": {"vision_config": {"head_dim": 8}},
     "aria": {"projector_patch_to_query_dict": {16: 4}},
-    "llama4": {"vision_config": {"intermediate_size": 128, "projector_input_dim": 32, "projector_output_dim": 32, "vision_output_dim": 32}},
+    "llama4": {
+        "vision_config": {
+            "intermediate_size": 128,
+            "projector_input_dim": 32,
+            "projector_output_dim": 32,
+            "vision_output_dim": 32,
+        }
+    },
     "clap": {"spec_size": 256, "num_mel_bins": 64, "hidden_size": 256},
     "informer": _SERIES | {"distil": False},
     "timm_wrapper": _TIMM,
@@ -211,6 +220,9 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "out_features": [8, 8, 16, 32],
         "stage_num_blocks": [1, 1, 1, 1],
         "rope_parameters": _ROPE | {"partial_rotary_factor": 2.0},
+        "fine_matching_slice_dim": 2,
+        "coarse_matching_threshold": 0.0,
+        "coarse_matching_border_removal": 0,
     },
     "musicgen_melody": {"chroma_length": 8},
     "nemotron3_diarization": {"audio_config": {"num_key_value_heads": 4}, "encoder_config": {"num_key_value_heads": 4}},
@@ -304,7 +316,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "bottleneck_features": 16,
         "backbone_hidden_size": 32,
     },
-    "tvp": {"max_img_size": 32, "visual_prompt_size": 4, "num_frames": 3},
+    "tvp": {"max_img_size": 64, "visual_prompt_size": 4, "num_frames": 3},
     "muse_spark": {
         "vision_config": {"num_hidden_layers": 4, "layer_types": ["window_attention"] * 3 + ["full_attention"]},
         "audio_config": {"num_hidden_layers": 4},

@@ -59,7 +59,7 @@ def _tracking(kind: Any) -> Any:
     """
     session = _session(kind)
 
-    class Tracker(kind):  # type: ignore[misc]
+    class Tracker(kind):
         def forward(self, pixel_values_videos: Tensor) -> list[Any]:
             """Return the masks and the scores of each frame of each video."""
             found = []
@@ -128,14 +128,18 @@ INPUTS: dict[str, Callable[[Any], Inputs]] = {
         "input_values": noise(model, 2, 1, 320),
     },
     "pe_video": lambda model: {"input_ids": _ids(model), "pixel_values_videos": noise(model, 2, 5, 3, 32, 32)},
-    "granite4_vision": lambda model: _standing(model, noise(model, 2, 3, 3, 32, 32), 10)
-    | {"image_sizes": torch.tensor([[32, 32]] * 2)},
+    "granite4_vision": lambda model: (
+        _standing(model, noise(model, 2, 3, 3, 32, 32), 10) | {"image_sizes": torch.tensor([[32, 32]] * 2)}
+    ),
     "perception_lm": lambda model: _standing(model, noise(model, 2, 1, 3, 32, 32), 16),
     "pix2struct": _patches,
     "pp_formulanet": lambda model: _images(model) | {"decoder_input_ids": _ids(model)},
     "pp_ocrv5_mobile_rec": lambda model: _images(model, 48, 192),
     **dict.fromkeys(KINDS, _videos),
-    "tvp": lambda model: {"input_ids": _ids(model), "pixel_values": noise(model, 2, 3, 3, 32, 32)},
+    "tvp": lambda model: {
+        "input_ids": _ids(model)[:1],
+        "pixel_values": noise(model, 1, 3, 3, 64, 64),
+    },  # its code takes one
     "timm_backbone": lambda model: _images(model, 160, 160),
     "x_clip": _clip,
 }

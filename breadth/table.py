@@ -74,7 +74,12 @@ def _counts(rows: list[Row]) -> str:
         lines.append(f"| {verdict} | {numbers} | {says} |")
     built = sum("class" in row for row in rows)
     exact = sum(row["verdict"] == "exact" for row in rows)
+    alone = sum("of" in row for row in rows)
     lines += ["", f"{built} families were built, of which {exact} are exact ({exact / max(built, 1):.1%})."]
+    if alone:
+        lines[-1] += (
+            f" {alone} of these see or hear, too, and were examined on text alone, for want of inputs: the table says which."
+        )
     return "\n".join(lines)
 
 
@@ -87,6 +92,7 @@ def _families(rows: list[Row]) -> str:
     lines = ["| family | class | attention | verdict | deviation |", "|---|---|---|---|---:|"]
     for row in rows:
         tiers = ", ".join(f"{count} by {tier}" for tier, count in row.get("tiers", {}).items())
+        tiers += f", of {row['of']}" if "of" in row else ""
         deviation = row.get("deviation")
         shown = "" if deviation is None else f"{deviation:.0e}" if deviation else "0"
         note = " *" if row["verdict"] == "exact" and row.get("reason") else ""

@@ -9,7 +9,8 @@ import regard
 from regard.doctor import Finding
 from regard.doctor.inputs import alone, short_inputs, tokens_of
 from regard.doctor.media import with_media
-from regard.doctor.passes import apart, run, tensors
+from regard.doctor.passes import apart, run
+from regard.lens.outputs import tensors
 
 MADE = {
     "audio_spectrogram_transformer": {"input_values"},

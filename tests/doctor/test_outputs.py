@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import regard
 from regard.doctor import Examination, examine
-from regard.doctor.passes import tensors
+from regard.lens.outputs import tensors
 
 
 class Block(nn.Module):
@@ -119,11 +119,12 @@ class Silent(Control):
     ) -> Tensor:
         if output_attentions or output_hidden_states:
             raise self.error
-        return super().forward(hidden_states)  # type: ignore[no-any-return]
+        return super().forward(hidden_states)
 
 
 @pytest.mark.parametrize(
-    ("error", "verdict"), [(ValueError("not for this model"), "not applicable"), (IndexError("no such layer"), "failed")]
+    ("error", "verdict"),
+    [(ValueError("not for this model"), "not applicable"), (IndexError("no such layer"), "failed")],
 )
 def test_a_library_that_will_not_hand_out_hidden_states(error: Exception, verdict: str) -> None:
     found = examine(regard.attach(Silent(error), check=False), {"hidden_states": noise(2, 5, 8)})
@@ -140,7 +141,9 @@ def test_a_library_that_will_not_hand_out_maps() -> None:
 def test_maps_that_are_handed_out_by_eager_attention_only(monkeypatch: pytest.MonkeyPatch) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    config = LlamaConfig(vocab_size=32, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
+    config = LlamaConfig(
+        vocab_size=32, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
+    )
     model = LlamaForCausalLM(config).eval()
     forward = LlamaForCausalLM.forward
 

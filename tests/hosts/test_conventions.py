@@ -10,8 +10,9 @@ import regard
 from regard.core import dense
 from regard.core.call import Call
 from regard.doctor.inputs import short_inputs
-from regard.doctor.passes import apart, run, tensors, watch
+from regard.doctor.passes import apart, run, watch
 from regard.hosts.softmax import passed_over
+from regard.lens.outputs import tensors
 
 QUIRKS = {
     "bridgetower": "a mask of one row for all queries",

@@ -26,7 +26,7 @@ from .result import EAGER, PLAIN, Result, Setting, compare, machine, versions
 STATISTICS: tuple[Statistic, ...] = (SinkMass(), SinkRate(), Entropy(), Distance(), Received())
 """What `regard scan` measures."""
 MAP_BYTES = 4 << 30
-"""Maps that take more memory than this, several times over, are not made for comparison."""
+"""Where maps take more memory than this, several times over, none are made, and slower ways are not timed."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _call(op: Operands, host: Callable[[], Tensor]) -> Call:
 
 def _eager(op: Operands, names: Sequence[str], truth: dict[str, Tensor]) -> Iterator[Arm]:
     """The map in the working dtype, then in that of the values, as eager implementations do; and what it tells."""
-    if 4 * op.batch * op.heads * op.q_len * op.k_len > MAP_BYTES:
+    if _large(op):
         return
     one = op.select(torch.tensor([0], device=op.q.device), slice(None))
     shown = Shown.of(_map(one))
@@ -139,6 +139,10 @@ def _eager(op: Operands, names: Sequence[str], truth: dict[str, Tensor]) -> Iter
     yield Arm("+ statistics", EAGER, run, check)
 
 
+def _large(op: Operands) -> bool:
+    return 4 * op.batch * op.heads * op.q_len * op.k_len > MAP_BYTES
+
+
 def _map(op: Operands) -> Tensor:
     scores = op.q @ op.k.transpose(-1, -2) * op.scale
     if op.mask.causal:
@@ -152,9 +156,10 @@ def _ways(op: Operands, terms: Sequence[Term]) -> Iterator[tuple[str, Callable[[
     if rowwise.supports(op):
         values = Row(op.v)
         yield "kernel", lambda: rowwise.answer(op, [values, *terms])
-    if fused.supports(op):
+    if fused.supports(op) and not _large(op):
         yield "fused", lambda: _fused(op, terms)
-    yield "blockwise", lambda: blockwise.answer(op, (), [blockwise.Output(), *terms])
+    if not _large(op):
+        yield "blockwise", lambda: blockwise.answer(op, (), [blockwise.Output(), *terms])
 
 
 def _fused(op: Operands, terms: Sequence[Term]) -> list[Any]:

@@ -214,3 +214,12 @@ def test_the_commit_is_that_of_a_checkout(tmp_path: Path, monkeypatch: pytest.Mo
     assert results.commit() == git("rev-parse", "HEAD")
     source.write_text("b")
     assert results.commit() == git("rev-parse", "HEAD") + "+"
+
+
+def test_a_small_model_is_trained_from_its_recipe(tmp_path: Path) -> None:
+    code, out, err = call("train", "bench-sink", "--steps", "3", "--out", str(tmp_path / "model"))
+    assert code == 0, err
+    assert Path(out.strip()) == tmp_path / "model" and (tmp_path / "model" / "model.safetensors").exists()
+    assert call("train", "bench-sink", "--steps", "3", "--out", str(tmp_path / "model"))[0] == 0  # it is there
+    code, _, err = call("train", "no-such-recipe")
+    assert code == 1 and "bench-sink" in err

@@ -114,6 +114,28 @@ def check(
 
 
 @papers.command()
+def train(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe's name, as an unknown one lists them.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where to put the model.", show_default="the recipe's name")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many.", show_default="the recipe's")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the path of the model.")] = False,
+) -> None:
+    """Train a small model again from its recipe; the same command goes on after a kill."""
+    from ..training import recipes
+    from ..training import train as build
+
+    try:
+        with _say.bar("training", steps or recipes.named(name).steps, quiet) as progress:
+            folder = build(name, out or Path(name), steps, progress, device)
+    except (OSError, ValueError, FloatingPointError) as error:
+        _say.fail(error)
+    typer.echo(folder)
+
+
+@papers.command()
 def board(
     task: Annotated[str, typer.Argument(metavar="TASK", help="The board's name.")],
     seeds: Annotated[int, typer.Option(min=5, help="How many seeds.")] = 5,

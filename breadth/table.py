@@ -75,10 +75,15 @@ def _counts(rows: list[Row]) -> str:
     built = sum("class" in row for row in rows)
     exact = sum(row["verdict"] == "exact" for row in rows)
     alone = sum("of" in row for row in rows)
-    lines += ["", f"{built} families were built, of which {exact} are exact ({exact / max(built, 1):.1%})."]
+    read = exact + sum(row["verdict"] == "partial" for row in rows)
+    lines += [
+        "",
+        f"{built} families were built. Of {exact} ({exact / max(built, 1):.1%}) every check holds, of {read} "
+        f"({read / max(built, 1):.1%}) attention is read and edited exactly.",
+    ]
     if alone:
         lines[-1] += (
-            f" {alone} of these see or hear, too, and were examined on text alone, for want of inputs: the table says which."
+            f" {alone} see or hear, too, and were examined on text alone, for want of inputs: the table says which."
         )
     return "\n".join(lines)
 

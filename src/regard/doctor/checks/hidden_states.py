@@ -44,10 +44,8 @@ def check(model: nn.Module, lens: Lens, x: Mapping[str, Any]) -> Finding:
         except ValueError as error:
             return Finding(NAME, "not applicable", None, str(error))
         again = 0
-        for before, layer in zip([None, *layers[:-1]], layers, strict=True):
-            again += before is not None and _one_block(
-                ours, before, layer
-            )  # several attentions, of which each has a number
+        for index, layer in enumerate(layers):
+            again += index > 0 and _one_block(ours, layers[index - 1], layer)  # several attentions, each with a number
             block = layer - again
             for name, at in ((f"resid_pre.{layer}", block), (f"resid_post.{layer}", block + 1)):
                 if at >= len(states):

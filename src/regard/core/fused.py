@@ -12,7 +12,7 @@ from ..kernels import flash_cpu
 from .mask import Mask
 from .merge import merge
 from .operands import Operands
-from .scores import MASKED, beside, values, values_beside
+from .scores import MASKED, beside, with_extra
 from .terms import Attended
 
 
@@ -26,11 +26,7 @@ def supports(op: Operands) -> bool:
 def attend(op: Operands) -> tuple[Tensor, Tensor]:
     """Return output [batch, head, query, value_dim] and log-sum-exp [batch, head, query]; dropout is left out."""
     out, lse = _of_keys(op)
-    others, v = beside(op, (0, op.q_len)), values_beside(op)
-    if others is None or v is None:
-        return out.to(op.v.dtype), lse
-    share = torch.exp(others[..., : v.shape[2]] - lse.masked_fill(lse.isneginf(), 0.0)[..., None])
-    return (out + values(share, v)).to(op.v.dtype), lse
+    return with_extra(op, out, lse).to(op.v.dtype), lse
 
 
 def _of_keys(op: Operands) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..kernels import rows_cpu, rows_triton
 from ..kernels.rows import MASKED, Answered, Asked
 from .operands import Operands
-from .scores import beside, values, values_beside
+from .scores import beside, with_extra
 from .terms import Answer, Col, Far, Lse, Row, Score, Term, Top
 
 KERNELS = (rows_cpu, rows_triton)
@@ -43,7 +43,7 @@ def attend(op: Operands) -> tuple[Tensor, Tensor]:
     """Return output [batch, head, query, value_dim] and log-sum-exp [batch, head, query], in float32, without dropout."""
     got = _rows(replace(_asked(op), v=op.v))
     assert got.out is not None
-    return _with_extra(op, got.out, got.lse), got.lse
+    return with_extra(op, got.out, got.lse), got.lse
 
 
 def answer(op: Operands, terms: Sequence[Term]) -> list[Answer]:
@@ -156,14 +156,6 @@ def _asked(op: Operands) -> Asked:
 
 def _rows(asked: Asked) -> Answered:
     return next(kernel for kernel in KERNELS if kernel.supports(asked.q)).rows(asked)
-
-
-def _with_extra(op: Operands, out: Tensor, lse: Tensor) -> Tensor:
-    others, v = beside(op, (0, op.q_len)), values_beside(op)
-    if others is None or v is None:
-        return out
-    share = torch.exp(others[..., : v.shape[2]] - lse.masked_fill(lse.isneginf(), 0.0)[..., None])
-    return out + values(share, v)
 
 
 def _by_head(f: Tensor) -> Tensor:

@@ -71,6 +71,15 @@ def values_beside(op: Operands) -> Tensor | None:
     return torch.cat([v.expand(op.batch, -1, -1, -1) for v in vs], 2)
 
 
+def with_extra(op: Operands, out: Tensor, lse: Tensor) -> Tensor:
+    """Add to what the call's own keys give to an output, [batch, head, query, value_dim], what the extra keys give."""
+    others, v = beside(op, (0, op.q_len)), values_beside(op)
+    if others is None or v is None:
+        return out
+    share = torch.exp(others[..., : v.shape[2]] - lse.masked_fill(lse.isneginf(), 0.0)[..., None])
+    return out + values(share, v)
+
+
 def values(e: Tensor, v: Tensor) -> Tensor:
     """Multiply unnormalised weights [batch, head, row, col] by values [batch, kv_head, col, value_dim]."""
     b, h, r, n = e.shape

@@ -227,4 +227,6 @@ def agree(answers: Sequence[Answer], truth: dense.Maps, asked: Sequence[Term], d
     """Compare answers with the oracle's, and name the term that is off."""
     for answer, term in zip(answers, asked, strict=True):
         off = deviation(answer, dense.answer(truth, term))
-        assert off <= TOLERANCE[dtype], f"{type(term).__name__} is off by {off:.1e}"
+        # The fused way counts scores from the first key's, which doubles what they may be, and their rounding with it.
+        limit = TOLERANCE[dtype] * (2 if isinstance(term, Score) else 1)
+        assert off <= limit, f"{type(term).__name__} is off by {off:.1e}"

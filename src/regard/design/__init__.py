@@ -1,0 +1,1 @@
+"""Trainable attention layers, and putting them into a model that is there."""

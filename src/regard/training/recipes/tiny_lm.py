@@ -1,0 +1,134 @@
+"""The small language model that is shipped: a Llama that tells and answers in little English."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...worlds import Batch, Induction, LittleEnglish, evaluate
+from ...worlds.little_english import tokenizer
+from ...worlds.little_english.questions import QUESTIONS
+from ...worlds.little_english.tokenizer import BOS
+from ..optimiser import AdamW
+from ..recipe import Recipe
+
+HELD_OUT = 1_000_000_007
+"""The seed of the texts for evaluation, the same for models of all seeds."""
+SEEN = 64
+"""Tokens of a text in which sinks are measured, as in arXiv 2410.10781."""
+INDUCTION = 0.3
+"""Weight beyond its control from which on a head counts as an induction head."""
+_FIRST_WORD = 8
+"""The id behind those of special tokens and marks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyLM(Recipe):
+    """A Llama of transformers on rows of little English, some of which are random words of which a stretch comes twice."""
+
+    name = "tiny-lm"
+    about = (
+        "A small Llama that knows one little world of people, places and objects, and nothing else. It is for experiments "
+        "on attention that need a whole language model on a machine without a network."
+    )
+    corpus = (
+        "Rows of `regard.worlds.LittleEnglish`, split `train`: stories, indirect-object sentences, coloured objects, "
+        "multiple choice and layouts, made up from the seed and the step. A share of the rows is `regard.worlds.Induction` "
+        "over the same vocabulary: random words of which a stretch comes twice. Evaluated on the split `eval`, whose pairs of "
+        "people and colours of objects are in no training text."
+    )
+
+    steps: int = 4000
+    optimiser: AdamW = field(
+        default_factory=lambda: AdamW(lr=2e-3, schedule="wsd", warmup=200, betas=(0.9, 0.95), weight_decay=0.1)
+    )
+    bf16: bool = True
+    batch_size: int = 32
+    layers: int = 6
+    heads: int = 6
+    width: int = 192
+    length: int = 128
+    repeated: float = 0.125
+
+    def model(self) -> nn.Module:
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        language = tokenizer()
+        return LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=len(language),
+                hidden_size=self.width,
+                intermediate_size=8 * self.width // 3,
+                num_hidden_layers=self.layers,
+                num_attention_heads=self.heads,
+                num_key_value_heads=self.heads,
+                max_position_embeddings=1024,
+                bos_token_id=language.bos_token_id,
+                eos_token_id=language.eos_token_id,
+                pad_token_id=language.pad_token_id,
+            )
+        )
+
+    def batch(self, step: int) -> Mapping[str, Tensor]:
+        repeats = round(self.repeated * self.batch_size)
+        told = LittleEnglish(length=self.length).sample(self.batch_size - repeats, self.seed, step).ids
+        repeated = self._repeats(repeats, self.seed, step).inputs()
+        return {
+            "input_ids": torch.cat([told, repeated["input_ids"]]),
+            "labels": torch.cat([told, repeated["labels"]]),
+        }
+
+    def evaluate(self, model: nn.Module) -> Mapping[str, float]:
+        english = LittleEnglish("eval", length=self.length)
+        told = english.sample(64, HELD_OUT)
+        found = {"loss": evaluate(model, told).loss}
+        for kind in QUESTIONS:
+            asked = evaluate(model, english.questions(kind, 256, HELD_OUT))
+            found[f"{kind}_accuracy"] = asked.accuracy
+        repeats = self._repeats(64, HELD_OUT)
+        found["repeated_accuracy"] = evaluate(model, repeats).accuracy
+        return found | self._attention(model, told.ids[:, :SEEN])
+
+    def tokenizer(self) -> Any:
+        return tokenizer()
+
+    def _repeats(self, count: int, seed: int, step: int = 0, *, repeat: bool = True) -> Batch:
+        """Random words of which a stretch comes twice, or those of its control, in the ids of little English."""
+        words = len(tokenizer()) - _FIRST_WORD
+        language = Induction(self.length, words, (self.length // 16, self.length // 3))
+        drawn = language.sample(count, seed, step) if repeat else language.control(count, seed, step)
+        return replace(drawn, ids=torch.where(drawn.ids == 0, BOS, drawn.ids + _FIRST_WORD - 1))
+
+    def _attention(self, model: nn.Module, ids: Tensor) -> dict[str, float]:
+        """Sink and induction of the heads."""
+        from ... import attach
+        from ...measure import SinkRate, SinkScore
+
+        lens = attach(model)
+        device = next(model.parameters()).device
+        sinks = lens.measure({"input_ids": ids.to(device)}, [SinkRate(), SinkScore()])
+        induction, control = (self._induction(lens, repeat, device) for repeat in (True, False))
+        best = int(induction.argmax())
+        return {
+            "sink_rate": float(sinks["sink_rate"].mean.mean()),
+            "sink_mass": float(sinks["sink_score"].mean.mean()),
+            "largest_sink_mass": float(sinks["sink_score"].mean.max()),
+            "induction_score": float(induction.flatten()[best]),
+            "induction_control": float(control.flatten()[best]),
+            "induction_heads": float((induction - control > INDUCTION).sum()),
+        }
+
+    def _induction(self, lens: Any, repeat: bool, device: torch.device) -> Tensor:
+        """Mean weight of each head, [layer, head], on the token behind the earlier copy, or where that would be."""
+        texts = self._repeats(32, HELD_OUT, repeat=repeat)
+        source = texts.truth["source"]
+        last = torch.cat([source[:, 1:] < 0, torch.ones_like(source[:, :1], dtype=torch.bool)], 1)
+        rows, queries = ((source >= 0) & ~last).nonzero(as_tuple=True)
+        x = {"input_ids": texts.ids.to(device)}
+        weights = (lens.weights(x, layer).cpu() for layer in range(self.layers))
+        return torch.stack([one[rows, :, queries, source[rows, queries] + 1].mean(0) for one in weights])
+
+
+RECIPE = TinyLM()

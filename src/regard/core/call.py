@@ -1,8 +1,9 @@
 """One attention call as methods see it: the numbers, where they come from, and which tokens they are about."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,6 +12,9 @@ from .mask import Span
 from .operands import Operands
 from .session import Session
 from .terms import Col
+
+if TYPE_CHECKING:
+    from .protocols import Edit
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,10 @@ class Call:
 
     Shapes: qpos [batch, query] and kpos [batch, key] are positions in the run, counted without padding, -1 for padding;
     `q_index` and `k_index` are the run's indices of the first query and the first key, padding included. `host`
-    computes the host's own output [batch, head, query, value_dim], with its own kernel and only if asked.
+    computes the host's own output [batch, head, query, value_dim], with its own kernel and only if asked. `x` is what the module
+    is given, `resid` the residual stream where its block begins, before any norm, both [batch, query, width]. `design` is
+    what the host's attention does beyond a softmax of scores, as edits: they come before all others of their stages, and
+    statistics are of the attention that they leave.
     """
 
     site: Site
@@ -59,7 +66,9 @@ class Call:
     session: Session
     host: Callable[[], Tensor]
     x: Callable[[], Tensor] = _no_input
+    resid: Callable[[], Tensor] = _no_input
     heads: Tensor | None = None
+    design: "Sequence[Edit]" = ()
 
     @property
     def q(self) -> Tensor:
@@ -181,5 +190,6 @@ class Call:
             q_index=self.q_index + queries[0],
             host=host,
             x=lambda: self.x()[:, span],
+            resid=lambda: self.resid()[:, span],
             heads=self.heads if heads is None else self.head_numbers[heads],
         )

@@ -35,7 +35,7 @@ def run(call: Call, edits: Sequence[Edit] = (), statistics: Sequence[Statistic] 
     """
     patchwork, applied = edited(call, edits)
     values, deviation = measured(call, patchwork, statistics, check)
-    output = patchwork.output(call.host) if patchwork.changed else None
+    output = patchwork.output(call.host) if patchwork.changed and (applied or not call.design) else None
     return Outcome(output, values, deviation, applied)
 
 
@@ -44,10 +44,14 @@ Told = Callable[[int, Effect, Patchwork, int], None]
 
 
 def edited(call: Call, edits: Sequence[Edit], told: Told | None = None) -> tuple[Patchwork, frozenset[int]]:
-    """Return the attention that edits leave, and the indices of those that met a head, a row and what they name here."""
+    """Return the attention that edits leave, and the indices of those that met a head, a row and what they name here.
+
+    The edits of the call's own design are not among these.
+    """
     patchwork = Patchwork.of(call.op, call.host)
     applied = set()
-    for index, edit in sorted(enumerate(edits), key=lambda pair: STAGES.index(pair[1].stage)):
+    every = enumerate([*call.design, *edits], -len(call.design))
+    for index, edit in sorted(every, key=lambda pair: STAGES.index(pair[1].stage)):
         selection = edit.where.select(call)
         if selection is None:
             continue
@@ -58,11 +62,12 @@ def edited(call: Call, edits: Sequence[Edit], told: Told | None = None) -> tuple
         if effect is None:  # the call has nothing of what the edit names
             continue
         refuse(effect, call.site)
-        applied.add(index)
+        if index >= 0:
+            applied.add(index)
         if selection.only is not None:
             effect = effect.only(selection.only[:, None])
         patchwork = patchwork.apply(effect, heads, rows)
-        if told is not None:
+        if told is not None and index >= 0:
             chosen = rows[1] - rows[0] if selection.only is None else int(selection.only.any(0).sum())
             told(index, effect, met, chosen)
     return patchwork, frozenset(applied)

@@ -7,6 +7,7 @@ from .interpolate import Interpolate
 from .keys import BiasKeys, BlockKeys, ScaleKeys, ScaleSegments
 from .patch import PatchQueries, PatchWeights
 from .redistribute import Redistribute
+from .visual_sinks import RedistributeVisualSinks
 
 __all__ = [
     "BaseEdit",
@@ -18,6 +19,7 @@ __all__ = [
     "PatchQueries",
     "PatchWeights",
     "Redistribute",
+    "RedistributeVisualSinks",
     "ResampleHeads",
     "ScaleHeads",
     "ScaleKeys",

@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from ..core.call import Call, Site
 from ..core.operands import Operands
 from ..core.session import Session
+from .blocks import block_of
 from .functions import Functions
 from .hook import Hook
 from .interface import Interface
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from .recipe import Recipe
 
 _ATTENTION = re.compile("attention|attn")
+DESIGN = "attention_design"
+"""Attribute of an attention module whose implementation is no softmax of scores: its `edits` say what it is instead."""
 Handler = Callable[[Call], Tensor | None]
 """Gets each call; returns its output [batch, head, query, value_dim], or None to let the host's own stand."""
 
@@ -136,7 +139,21 @@ class Tap:
         else:
             at_q = positions(keys, op.q_len, q_index, op)
             at_k = at_k.masked_fill(torch.arange(op.k_len, device=at_k.device) + k_index >= q_index + op.q_len, -1)
-        call = Call(site, op, at_q, at_k, q_index, k_index, session, host, lambda: self._input(module))
+        design = getattr(module, DESIGN, None)
+        edits = () if design is None else tuple(design.edits)
+        call = Call(
+            site,
+            op,
+            at_q,
+            at_k,
+            q_index,
+            k_index,
+            session,
+            host,
+            lambda: self._input(module),
+            lambda: self._residual(module),
+            design=edits,
+        )
         with self.mute(), torch.autocast(kind, enabled=False) if lowered else nullcontext():
             output = self._handler(call)
             return output if output is None or share is None else share.own(output)
@@ -218,14 +235,20 @@ class Tap:
         """Count the uses of a module, and remember what it is given while it runs."""
         if module not in self._followed:
             self._followed[module] = module.register_forward_pre_hook(Hook(self._used), with_kwargs=True)
+            block = self._block(module)
+            if block is not None and block not in self._followed:
+                self._followed[block] = block.register_forward_pre_hook(Hook(self._remember), with_kwargs=True)
 
     def _used(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self.elsewhere:
             return
         if module in self._uses and not recomputing():
             self._uses[module] += 1
+        self._remember(module, args, kwargs)
+
+    def _remember(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         given = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
-        if given is not None:
+        if given is not None and not self.elsewhere:
             self._inputs[module] = ref(given)  # alive as long as the module's caller holds it
 
     def _input(self, module: nn.Module) -> Tensor:
@@ -234,6 +257,20 @@ class Tap:
         if given is None:
             raise ValueError(f"the input of {self.path(module)} is not at hand: nothing passed it as a tensor")
         return given
+
+    def _block(self, module: nn.Module) -> nn.Module | None:
+        try:
+            return block_of(self._model, self.path(module))[0]
+        except ValueError:
+            return None
+
+    def _residual(self, module: nn.Module) -> Tensor:
+        block = self._block(module)
+        if block is None:
+            raise ValueError(
+                f"{self.path(module)} stands in no list of blocks, so there is no residual stream around it"
+            )
+        return self._input(block)
 
     def _stop(self) -> None:
         self._muted = False

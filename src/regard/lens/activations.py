@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..core.call import Call
 from ..core.patchwork import Patchwork
+from ..hosts.blocks import block_of
 
 OF_CALLS: dict[str, Callable[[Call, Patchwork], Tensor]] = {
     "q": lambda call, patchwork: call.q,
@@ -60,7 +61,7 @@ def blocks_read(
             if layer not in attention:
                 raise ValueError(f"there is no layer {layer}; there are {sorted(attention)}")
             path, use = attention[layer]
-            block, inside = _block(model, path)
+            block, inside = block_of(model, path)
             for kind in kinds:
                 stack.callback(_read(block, inside, kind, _Slot(f"{kind}.{layer}", use, keep)).remove)
         yield
@@ -79,25 +80,6 @@ class _Slot:
         if self.uses == self.use:
             self.keep(self.name, tensor.detach())
         self.uses += 1
-
-
-def _block(model: nn.Module, path: str) -> tuple[nn.Module, str]:
-    """Return the block around an attention module and the module's path inside it.
-
-    It is the innermost entry of a list of modules of one kind, since a list of several kinds, as in T5, holds the parts of a
-    block; where layers are of several kinds, the outermost entry.
-    """
-    pieces = path.split(".")
-    lists = [
-        (model.get_submodule(".".join(pieces[:at])), at + 1)
-        for at in range(len(pieces) - 2, 0, -1)  # a list of attention modules, as in XLM, holds no blocks
-        if pieces[at].isdigit() and isinstance(model.get_submodule(".".join(pieces[:at])), nn.ModuleList)
-    ]
-    even = [end for stack, end in lists if len({type(one) for one in stack.children()}) == 1]
-    if lists:
-        end = even[0] if even else lists[-1][1]
-        return model.get_submodule(".".join(pieces[:end])), ".".join(pieces[end:])
-    raise ValueError(f"{path} stands in no list of blocks, so there is no residual stream around it to read")
 
 
 def _read(block: nn.Module, attention: str, kind: str, slot: _Slot) -> Any:

@@ -340,7 +340,7 @@ class Lens:
             if not where.at(call.site):
                 return
             _check_finite(call)
-            patchwork = patchwork if of == "edited" else Patchwork.of(call.op, call.host)
+            patchwork = patchwork if of == "edited" else edited(call, [])[0]
             values, deviation = measured(call, patchwork, statistics, check=True)
             worst = max(worst, deviation)
             kept = found.setdefault(call.site, [[] for _ in statistics])
@@ -358,7 +358,7 @@ class Lens:
             self._edits[place].applied = True
         for probe in self._probes:
             probe(call, patchwork)
-        if not patchwork.changed:
+        if not patchwork.changed or (call.design and not applied):
             return None
         output = patchwork.output(call.host)
         if output.requires_grad and not recomputing() and _recomputes(self.model):

@@ -15,5 +15,5 @@ CARD = Card(
         "It measures how far each head's output moves when the image is taken away, and doubles the output of the "
         "heads that move most while an answer is generated."
     ),
-    methods=("regard.edit.ScaleHeads",),
+    methods=("regard.lens.vision_heads.vision_heads", "regard.edit.reinforce.ReinforceHeads"),
 )

@@ -1,11 +1,13 @@
-"""A bench model for sinks: a small Llama on the bigram-backcopy language."""
+"""A bench model for sinks: a small Llama or GPT-2 on the bigram-backcopy language, with any attention design."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from ...design import stored
 from ...worlds.bigram_backcopy import BigramBackcopy
 from ..optimiser import AdamW
 from ..recipe import Recipe
@@ -16,11 +18,15 @@ HELD_OUT = 1_000_000_007
 
 @dataclass(frozen=True, kw_only=True)
 class BenchSink(Recipe):
-    """A Llama of transformers that learns when to copy the token before the last, and has nothing to attend to else."""
+    """A model of transformers that learns when to copy the token before the last, and has nothing to attend to else.
+
+    `positions` "rotary" is a Llama, "learned" a GPT-2. `design` is a design of `regard.design` as `stored.described` gives it,
+    put into the model before training; None for the softmax attention that the model comes with.
+    """
 
     name = "bench-sink"
     about = (
-        "A small Llama that predicts the bigram-backcopy language. After a trigger token a head must look two tokens "
+        "A small model that predicts the bigram-backcopy language. After a trigger token a head must look two tokens "
         "back; after any other token it has nothing to do, and may rest on the first token: a sink."
     )
     corpus = (
@@ -36,9 +42,25 @@ class BenchSink(Recipe):
     layers: int = 2
     heads: int = 2
     width: int = 64
+    positions: Literal["rotary", "learned"] = "rotary"
+    design: Mapping[str, Any] | None = None
     language: BigramBackcopy = field(default_factory=BigramBackcopy)
 
     def model(self) -> nn.Module:
+        model = self._llama() if self.positions == "rotary" else self._gpt2()
+        if self.design is not None:
+            stored.made(self.design).put(model)
+        return model
+
+    def save(self, model: Any, folder: Path) -> None:
+        super().save(model, folder)
+        if self.design is not None:
+            stored.describe(model, folder)
+
+    def load(self, folder: str | Path) -> Any:
+        return super().load(folder) if self.design is None else stored.load(folder)
+
+    def _llama(self) -> nn.Module:
         from transformers import LlamaConfig, LlamaForCausalLM
 
         return LlamaForCausalLM(
@@ -52,6 +74,25 @@ class BenchSink(Recipe):
                 max_position_embeddings=4 * self.language.length,
                 bos_token_id=0,
                 eos_token_id=None,
+            )
+        )
+
+    def _gpt2(self) -> nn.Module:
+        from transformers import GPT2Config, GPT2LMHeadModel
+
+        return GPT2LMHeadModel(
+            GPT2Config(
+                vocab_size=self.language.vocabulary,
+                n_positions=4 * self.language.length,
+                n_embd=self.width,
+                n_layer=self.layers,
+                n_head=self.heads,
+                resid_pdrop=0.0,
+                embd_pdrop=0.0,
+                attn_pdrop=0.0,
+                bos_token_id=0,
+                eos_token_id=None,
+                loss_type="ForCausalLM",
             )
         )
 

@@ -1,0 +1,5 @@
+"""Sampling from text-conditioned diffusion models."""
+
+from .sample import sample
+
+__all__ = ["sample"]

@@ -145,4 +145,10 @@ CASES = [
         lambda g: edit.Redistribute(g.one, g.other, 0.6),
         lambda g, own: edit.Redistribute(g.one, g.other, 0.0),
     ),
+    Case(
+        "ReinforceHeads",
+        lambda g: edit.ReinforceHeads(g.pairs, torch.ones(g.batch, len(g.pairs)).bool(), 3.0),
+        lambda g, own: edit.ReinforceHeads(g.pairs, torch.ones(1, len(g.pairs)).bool(), 1.0),
+        _cut("chosen"),
+    ),
 ]

@@ -7,6 +7,7 @@ from .interpolate import Interpolate
 from .keys import BiasKeys, BlockKeys, ScaleKeys, ScaleSegments
 from .patch import PatchQueries, PatchWeights
 from .redistribute import Redistribute
+from .reinforce import ReinforceHeads
 from .visual_sinks import RedistributeVisualSinks
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "PatchWeights",
     "Redistribute",
     "RedistributeVisualSinks",
+    "ReinforceHeads",
     "ResampleHeads",
     "ScaleHeads",
     "ScaleKeys",

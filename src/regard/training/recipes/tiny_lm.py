@@ -103,7 +103,7 @@ class TinyLM(Recipe):
 
     def _attention(self, model: nn.Module, ids: Tensor) -> dict[str, float]:
         """Sink and induction of the heads."""
-        from ... import attach
+        from ...lens import attach
         from ...measure import SinkRate, SinkScore
 
         lens = attach(model)

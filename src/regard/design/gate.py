@@ -73,7 +73,7 @@ class Gate:
             raise ValueError(f"{type(model).__name__} has no self-attention with q_proj, k_proj, v_proj and o_proj")
         for module in found.values():
             _Gated(self, module).join(module)
-        keep(model, self)  # type: ignore[arg-type]  # mypy takes a dataclass's fields for a class variable
+        keep(model, self)
         return list(found)
 
 

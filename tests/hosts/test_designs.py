@@ -14,10 +14,10 @@ from transformers.modeling_utils import AttentionInterface
 
 import regard
 from regard.core.call import Call
-from regard.core.effects import Effect, KeyScale, Out, Stage
+from regard.core.effects import Effect, KeyScale, Out
 from regard.core.where import Where
 
-NAME = "half-of-the-first"
+NAME = "twice-and-half-of-the-first"
 
 
 class Half:
@@ -30,12 +30,10 @@ class Half:
         return KeyScale(torch.where(call.keys("first"), 0.5, 1.0)[:, None])
 
 
-class Double:
+class Twice:
     """Doubles the outputs of all heads."""
 
-    where: Where = Where()
-    stage: Stage = "outputs"
-    causality = "row"
+    where, stage, causality = Where(), "outputs", "row"
 
     def plan(self, call: Call, state: dict[str, Any]) -> Generator[dict[str, Any], dict[str, Any], Effect]:
         yield {}
@@ -43,10 +41,11 @@ class Double:
 
 
 def halved(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **kwargs: Any) -> Any:
-    """Attention of transformers that halves what comes from the first key."""
+    """Attention of transformers that halves what comes from the first key, and doubles the output."""
     value = value.clone()
     value[:, :, 0] *= 0.5
-    return sdpa_attention_forward(module, query, key, value, mask, **kwargs)
+    out, weights = sdpa_attention_forward(module, query, key, value, mask, **kwargs)
+    return 2 * out, weights
 
 
 @pytest.fixture
@@ -61,10 +60,19 @@ def model() -> Iterator[LlamaForCausalLM]:
     )  # fmt: skip
     made = LlamaForCausalLM(config).eval()
     for layer in made.model.layers:
-        layer.self_attn.attention_design = SimpleNamespace(edits=(Half(),))
+        layer.self_attn.attention_design = SimpleNamespace(edits=(Half(), Twice()))
     yield made
     AttentionInterface._global_mapping.pop(NAME)
     AttentionMaskInterface._global_mapping.pop(NAME)
+
+
+def own_output(model: LlamaForCausalLM) -> Tensor:
+    """What the first layer's attention gives to the output projection, [batch, query, head * dim]."""
+    kept: list[Tensor] = []
+    handle = model.model.layers[0].self_attn.o_proj.register_forward_pre_hook(lambda _, args: kept.append(args[0]))
+    model(**X)
+    handle.remove()
+    return kept[0]
 
 
 X = {"input_ids": torch.arange(3, 15).reshape(2, 6)}
@@ -86,10 +94,10 @@ def test_statistics_are_of_the_design(model: LlamaForCausalLM) -> None:
 @torch.no_grad()
 def test_edits_come_on_top_of_it(model: LlamaForCausalLM) -> None:
     lens = regard.attach(model)
-    plain = lens.cache(X, ["z.0"])["z.0"]
-    with lens.edit(Double()):
-        doubled = lens.cache(X, ["z.0"])["z.0"]
-    assert torch.allclose(doubled, 2 * plain, atol=1e-6)
+    plain = own_output(model)
+    assert torch.allclose(lens.cache(X, ["z.0"])["z.0"].transpose(1, 2).flatten(2), plain, atol=1e-6)
+    with lens.edit(regard.ScaleHeads([(0, head) for head in range(4)], 2.0)):
+        assert torch.allclose(own_output(model), 2 * plain, atol=1e-6)
     with lens.edit(regard.BlockKeys("first", queries="all", layers=[0])):
         blocked = lens.weights(X, 0)
     assert float(blocked[:, :, 1:, 0].max()) == 0.0

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
+from .attend import attend
 from .call import Call
 from .check import deviation
 from .effects import STAGES, Effect
@@ -35,8 +36,7 @@ def run(call: Call, edits: Sequence[Edit] = (), statistics: Sequence[Statistic] 
     """
     patchwork, applied = edited(call, edits)
     values, deviation = measured(call, patchwork, statistics, check)
-    output = patchwork.output(call.host) if patchwork.changed and (applied or not call.design) else None
-    return Outcome(output, values, deviation, applied)
+    return Outcome(output(call, patchwork, applied), values, deviation, applied)
 
 
 Told = Callable[[int, Effect, Patchwork, int], None]
@@ -48,7 +48,8 @@ def edited(call: Call, edits: Sequence[Edit], told: Told | None = None) -> tuple
 
     The edits of the call's own design are not among these.
     """
-    patchwork = Patchwork.of(call.op, call.host)
+    # The host's output has the design's changes in it already, so that these begin from plain attention.
+    patchwork = Patchwork.of(call.op, (lambda: attend(call.op)[0]) if call.design else call.host)
     applied = set()
     every = enumerate([*call.design, *edits], -len(call.design))
     for index, edit in sorted(every, key=lambda pair: STAGES.index(pair[1].stage)):
@@ -71,6 +72,12 @@ def edited(call: Call, edits: Sequence[Edit], told: Told | None = None) -> tuple
             chosen = rows[1] - rows[0] if selection.only is None else int(selection.only.any(0).sum())
             told(index, effect, met, chosen)
     return patchwork, frozenset(applied)
+
+
+def output(call: Call, patchwork: Patchwork, applied: frozenset[int]) -> Tensor | None:
+    """Return the output [batch, head, query, value_dim] that edits leave, None where the host's own stands."""
+    stands = not patchwork.changed or (call.design and not applied)
+    return None if stands else patchwork.output(call.host)
 
 
 def measured(

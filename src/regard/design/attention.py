@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..core.call import Call, Site
 from ..core.effects import Effect, Out, Stage
 from ..core.protocols import Causality, Edit, Terms
-from ..core.terms import Lse, Part
+from ..core.terms import Lse
 from ..core.where import Where
 from ..hosts.tap import DESIGN
 from .stored import designs, drop, keep
@@ -146,15 +146,12 @@ def always(stage: Stage, effect: Callable[[Call], Effect]) -> Planned:
     return Planned(stage, planned)
 
 
-def on_output(change: Callable[[Tensor, Tensor], Tensor]) -> Planned:
-    """Return the edit that changes what softmax attention gives: `change(out, lse)` returns the output.
-
-    The output [batch, head, query, value_dim] is asked of the attention, since the host's own already has the change in it.
-    """
+def times_sum() -> Planned:
+    """Return the edit that takes the division by the row's sum back: the exponential of the log-sum-exp, for each row."""
 
     def planned(call: Call) -> Generator[Terms, dict[str, Any], Effect | None]:
-        got = yield {"all": Part(torch.zeros_like(call.kpos), 1), "lse": Lse()}
-        return Out(value=change(got["all"].out[..., 0, :], got["lse"]))
+        got = yield {"lse": Lse()}
+        return Out(got["lse"].exp()[..., None])
 
     return Planned("outputs", planned)
 

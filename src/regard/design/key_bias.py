@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..core.effects import ExtraKV
+from ..core.effects import ExtraKV, Out
 from ..core.protocols import Edit
-from .attention import AttentionDesign, Given, Heads, Learnt, always, on_output
+from .attention import AttentionDesign, Given, Heads, Learnt, always
 
 _STD = 0.02
 """Standard deviation of what is learnt before training, as in the paper's code."""
@@ -100,7 +100,7 @@ class ValueBias(AttentionDesign):
         return _softmax(given) + learnt["v"].to(given.v)
 
     def edits(self, learnt: Learnt) -> tuple[Edit, ...]:
-        return (on_output(lambda out, lse: out + learnt["v"]),)
+        return (always("outputs", lambda call: Out(add=learnt["v"][None])),)
 
 
 @dataclass(frozen=True)
@@ -113,4 +113,4 @@ class ScaledSoftmax(AttentionDesign):
         return self.total * _softmax(given)
 
     def edits(self, learnt: Learnt) -> tuple[Edit, ...]:
-        return (on_output(lambda out, lse: self.total * out),)
+        return (always("outputs", lambda call: Out(self.total)),)

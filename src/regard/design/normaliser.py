@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..core.effects import Replace, SetScores
 from ..core.protocols import Edit
-from .attention import AttentionDesign, Given, Learnt, always, on_output
+from .attention import AttentionDesign, Given, Learnt, always, times_sum
 
 
 class _Positive(AttentionDesign):
@@ -37,7 +37,7 @@ class _Positive(AttentionDesign):
 
     def edits(self, learnt: Learnt) -> tuple[Edit, ...]:
         law = always("scores", lambda call: SetScores(lambda scores, block: self.log(scores)))
-        return (law,) if self.normalise else (law, on_output(lambda out, lse: out * lse.exp()[..., None]))
+        return (law,) if self.normalise else (law, times_sum())
 
 
 @dataclass(frozen=True)

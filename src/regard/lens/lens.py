@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..core.call import Call, Site
 from ..core.effects import Effect
 from ..core.patchwork import Patchwork
-from ..core.planner import edited, measured
+from ..core.planner import edited, measured, output
 from ..core.protocols import Edit, Statistic
 from ..core.reduce import Reducer
 from ..core.route import route
@@ -358,13 +358,11 @@ class Lens:
             self._edits[place].applied = True
         for probe in self._probes:
             probe(call, patchwork)
-        if not patchwork.changed or (call.design and not applied):
-            return None
-        output = patchwork.output(call.host)
-        if output.requires_grad and not recomputing() and _recomputes(self.model):
+        changed = output(call, patchwork, applied)
+        if changed is not None and changed.requires_grad and not recomputing() and _recomputes(self.model):
             self._awaited.add(call)
-            output.register_hook(lambda grad: self._awaited.discard(call))
-        return output
+            changed.register_hook(lambda grad: self._awaited.discard(call))
+        return changed
 
     def _begin(self, session: Session, arguments: Mapping[str, Any]) -> None:
         if session.segments is None:

@@ -30,6 +30,12 @@ def sink_strength(resid: Tensor, dims: Sequence[int]) -> Tensor:
     return x[..., list(dims)].abs().amax(-1) / rms
 
 
+def behind_image(call: Call) -> Tensor:
+    """Return which queries come behind the last image, [batch or 1, query] bool."""
+    index = torch.arange(call.op.q_len, device=call.q.device) + call.q_index
+    return index >= torch.as_tensor(call.mark("image"), device=index.device).reshape(-1, 1)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class RedistributeVisualSinks(BaseEdit):
     """Move a share of the attention on sinks to the image tokens that are none, in heads and queries that look at the image.
@@ -85,8 +91,7 @@ class RedistributeVisualSinks(BaseEdit):
         if not self.without_visual_sinks:
             acts = acts & (sinks & image).any(-1)
         labels = torch.where(acts[:, None], labels, -1)
-        index = torch.arange(call.op.q_len, device=image.device) + call.q_index
-        behind = index >= torch.as_tensor(call.mark("image"), device=image.device).reshape(-1, 1)
+        behind = behind_image(call)
         if self.give_to == "image":
             labels = labels.masked_fill(labels == REST, -1)
 

@@ -51,6 +51,7 @@ class Tap:
         self._uses: dict[nn.Module, int] = {}
         self._shares: dict[nn.Module, Share | None] = {}
         self._followed: dict[nn.Module, RemovableHandle] = {}
+        self._begun_blocks: dict[nn.Module, RemovableHandle] = {}
         self._inputs: WeakKeyDictionary[nn.Module, ref[Tensor]] = WeakKeyDictionary()
 
     @property
@@ -236,8 +237,8 @@ class Tap:
         if module not in self._followed:
             self._followed[module] = module.register_forward_pre_hook(Hook(self._used), with_kwargs=True)
             block = self._block(module)
-            if block is not None and block not in self._followed:
-                self._followed[block] = block.register_forward_pre_hook(Hook(self._remember), with_kwargs=True)
+            if block is not None and block not in self._begun_blocks:
+                self._begun_blocks[block] = block.register_forward_pre_hook(Hook(self._remember), with_kwargs=True)
 
     def _used(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self.elsewhere:
@@ -275,9 +276,10 @@ class Tap:
     def _stop(self) -> None:
         self._muted = False
         self._uses.clear()
-        for handle in self._followed.values():
-            handle.remove()
-        self._followed.clear()
+        for followed in (self._followed, self._begun_blocks):
+            for handle in followed.values():
+                handle.remove()
+            followed.clear()
         self._inputs.clear()
         self._shares.clear()
 

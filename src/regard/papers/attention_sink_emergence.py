@@ -37,7 +37,7 @@ ARMS: dict[str, tuple[Design | None, int]] = {
 SAMPLE, RANDOM, REPEATED = "the sample text of regard", "random tokens", "one random token repeated"
 
 
-def _own(data: str, expected: float, within: float, model: str = "meta-llama/Meta-Llama-3-8B") -> Own:
+def _own(data: str, expected: float | None, within: float, model: str = "meta-llama/Meta-Llama-3-8B") -> Own:
     return Own(
         model=model,
         data=data,
@@ -47,7 +47,7 @@ def _own(data: str, expected: float, within: float, model: str = "meta-llama/Met
     )
 
 
-def _trained(expected: float, within: float) -> Own:
+def _trained(expected: float | None, within: float = 0.0) -> Own:
     """The paper's own small models, which were not released: who trains one has its number to compare with, no row here."""
     return _own("models trained as in section 4, which are not released", expected, within, "PATH")
 
@@ -76,7 +76,7 @@ CLAIMS = (
         threshold=3.0,
         why="set before: a third of what a pilot gave",
         bench=BENCH,
-        own=_trained(3.0, 2.0),  # the paper has no number: this is the threshold
+        own=_trained(None),
     ),
     Claim(
         name="sigmoid",
@@ -96,7 +96,7 @@ CLAIMS = (
         reported="30.24 %",
         metric=RATE,
         threshold=25.0,
-        why="that of softmax",
+        why="that of softmax; set when softmax, sigmoid and key bias had been seen at one seed",
         controls={"sigmoid": "sigmoid attention without a sum"},
         bench=BENCH,
         own=_trained(30.24, 8.0),
@@ -139,7 +139,7 @@ CLAIMS = (
         reported="69.64 % at the third token if a fixed one is there",
         metric=RATE,
         threshold=25.0,
-        why="that of softmax",
+        why="that of softmax; set when softmax, sigmoid and key bias had been seen at one seed",
         controls={"first": "the first token of the same texts"},
         bench=BENCH,
         own=_trained(69.64, 8.0),
@@ -150,7 +150,7 @@ CLAIMS = (
         reported="Llama-3-8B 91.23 %, GPT2-XL 70.29 %",
         metric=RATE,
         threshold=25.0,
-        why="that of softmax",
+        why="that of softmax; set when softmax, sigmoid and key bias had been seen at one seed",
         bench=BENCH,
         own=_own(RANDOM, 91.23, 3.0),
     ),

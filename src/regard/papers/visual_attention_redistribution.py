@@ -16,9 +16,8 @@ from ..core.call import Call
 from ..core.effects import Block, Effect, Mix, Stage
 from ..core.protocols import Causality, Edit, Terms
 from ..core.terms import Block as Place
-from ..core.terms import Rows
 from ..core.where import Where
-from ..edit.visual_sinks import OTHER, SHOWN, VISUAL, RedistributeVisualSinks
+from ..edit.visual_sinks import OTHER, SHOWN, VISUAL, RedistributeVisualSinks, behind_image
 from ..lens import Lens, attach
 from ..lens.sink_dims import SinkDims, find_sink_dims
 from .cards import Card, Claim, Cost, Deviation, Entry, Evidence, Figure, Measured, Own, Setting
@@ -60,7 +59,7 @@ class Masked:
             )
             hidden = order < hidden.sum(-1, keepdim=True)
         yield {}
-        behind = _behind_image(call)
+        behind = behind_image(call)
         return Block(hidden[:, None]).only(behind[:, None])
 
 
@@ -86,7 +85,7 @@ class Misplaced:
         order = (
             torch.rand(call.op.batch, call.op.heads, call.op.q_len, generator=generator).argsort(1).to(call.q.device)
         )
-        behind = _behind_image(call)
+        behind = behind_image(call)
 
         def factors(mass: Tensor, block: Place) -> Tensor:
             rows = slice(*block.rows)
@@ -101,12 +100,6 @@ class Misplaced:
             return torch.stack([1 - moved, 1 - moved, 1 + moved * sunk / mass[..., SHOWN].where(there, 1.0)], -1)
 
         return replace(effect, weights=factors)
-
-
-def _behind_image(call: Call) -> Tensor:
-    """Return which queries come behind the last image, [batch or 1, query] bool."""
-    index = torch.arange(call.op.q_len, device=call.q.device) + call.q_index
-    return index >= torch.as_tensor(call.mark("image"), device=index.device).reshape(-1, 1)
 
 
 def edit_of(found: SinkDims, **given: Any) -> RedistributeVisualSinks:
@@ -192,26 +185,13 @@ def _exact() -> Iterator[Deviation]:
         patches[:, :, 0] = torch.tensor([0.0, 1.0, 0.0, 0.0, 1.0, 0.0])
     lens = attach(model, check=False)
     edit = RedistributeVisualSinks((9,), layers=(2, 3), tau=None, min_image_mass=0.2)
-    plain: dict[int, Tensor] = {}
-    edited: dict[int, Tensor] = {}
-
-    def into(kept: dict[int, Tensor]) -> Any:
-        def probe(call: Call, patchwork: Any) -> None:
-            kept[call.site.layer] = patchwork.answer([Rows(lambda weights, block: weights)])[0][0]
-
-        return probe
-
-    def run(kept: dict[int, Tensor]) -> None:
-        with lens._probing(into(kept)), torch.no_grad():
-            model(input_ids=ids, patches=patches)
-
-    run(plain)
-    only = replace(edit, layers=(2,))  # whose inputs are those of the plain run
-    with lens.edit(only):
-        run(edited)
-    expected = written_out(plain[2], sinks=[0, 2, 5], image=range(1, 7), move=edit.move, least=0.2, share=0.5)
-    yield Deviation("exact", "weights of one layer, float32", float((edited[2] - expected).abs().max()))
-    yield Deviation("exact", "row sums, float32", float((edited[2].sum(-1) - 1).abs().max()))
+    x = {"input_ids": ids, "patches": patches}
+    plain = lens.weights(x, 2)[0]
+    with lens.edit(replace(edit, layers=(2,))):  # whose inputs are those of the plain run
+        edited = lens.weights(x, 2)[0]
+    expected = written_out(plain, sinks=[0, 2, 5], image=range(1, 7), move=edit.move, least=0.2, share=0.5)
+    yield Deviation("exact", "weights of one layer, float32", float((edited - expected).abs().max()))
+    yield Deviation("exact", "row sums, float32", float((edited.sum(-1) - 1).abs().max()))
 
 
 def written_out(

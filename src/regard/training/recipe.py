@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from . import loop
 from .optimiser import AdamW
 
+HELD_OUT = 1_000_000_007
+"""The seed of what models are evaluated on, the same for models of all seeds."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(ABC):
@@ -61,7 +64,7 @@ class Recipe(ABC):
 
     def save(self, model: Any, folder: Path) -> None:
         """Write the model as safetensors and configuration; by default as transformers and diffusers do."""
-        with _no_bar():
+        with no_bar():
             model.save_pretrained(folder)
         if (tokenizer := self.tokenizer()) is not None:
             tokenizer.save_pretrained(folder)
@@ -102,7 +105,7 @@ class Recipe(ABC):
 
 
 @contextmanager
-def _no_bar() -> Iterator[None]:
+def no_bar() -> Iterator[None]:
     """Keep transformers from showing a bar of its own while it saves."""
     from transformers.utils import logging
 

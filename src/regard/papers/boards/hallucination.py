@@ -53,7 +53,7 @@ def random_heads(
 def score(run: Run) -> Mapping[str, float]:
     """Return accuracies where the colour is never, and where it always is, the expected one, and what belongs beside them."""
     from ...training.cache import cached
-    from ...training.recipes.bench_vlm import RECIPE, asked
+    from ...training.recipes.bench_vlm import RECIPE, answers
     from ...worlds.patches import Patches
 
     pictures = Patches(sinks=4, distractors=DISTRACTORS[run.bench])
@@ -67,21 +67,16 @@ def score(run: Run) -> Mapping[str, float]:
     truth: dict[str, Mapping[str, Tensor]] = {}
     for colours in ("contrary", "consistent"):
         made = recipe.shown(count, colours, seed=DRAWN[run.split])
-        given = asked(made)
-        found = []
-        for start in range(0, count, BATCH):
-            x = {name: values[start : start + BATCH].to(device) for name, values in given.items()}
-            with run.entry.method(lens, x, run.trial, run.seed):
-                found.append(model(**x, logits_to_keep=1).logits[:, -1].argmax(-1).cpu())
-        said[colours], truth[colours] = torch.cat(found), made.texts.truth
+        said[colours] = answers(model, made, BATCH, lambda x: run.entry.method(lens, x, run.trial, run.seed)).argmax(-1)
+        truth[colours] = made.texts.truth
     right = {colours: (said[colours] == truth[colours]["answer"]).float() for colours in said}
-    answers = torch.cat([truth[colours]["answer"] for colours in said])
+    told = torch.cat([truth[colours]["answer"] for colours in said])
     hits = torch.cat(list(right.values()))
     return {
         "contrary": right["contrary"].mean().item(),
         "consistent": right["consistent"].mean().item(),
         "hallucinated": (said["contrary"] == truth["contrary"]["expected"]).float().mean().item(),
-        "recall": torch.stack([hits[answers == colour].mean() for colour in answers.unique()]).mean().item(),
+        "recall": torch.stack([hits[told == colour].mean() for colour in told.unique()]).mean().item(),
     }
 
 

@@ -106,7 +106,7 @@ def _equation(claim: Claim, worst: float | None) -> Equation:
 
 
 def _reproduction(claim: Claim, mean: float | None) -> Reproduction:
-    if claim.own is None or mean is None:
+    if claim.own is None or claim.own.expected is None or mean is None:
         return Reproduction.not_run
     close = abs(mean - claim.own.expected) <= claim.own.within
     return Reproduction.reproduced if close else Reproduction.not_reproduced

@@ -59,7 +59,7 @@ def reproduction(judged: Judged) -> str:
     """The reproduction mark with its number."""
     own = judged.claim.own
     where = f"{own.model}, {own.data}" if own else "the paper's own model and data"
-    if own is None or judged.own is None:
+    if own is None or own.expected is None or judged.own is None:
         return f"{judged.reproduction} on {where}"
     return f"{judged.reproduction} on {where}: {judged.own:.3g}, expected {own.expected:g} within {own.within:g}"
 

@@ -10,10 +10,7 @@ from torch import Tensor, nn
 from ...design import stored
 from ...worlds.bigram_backcopy import BigramBackcopy
 from ..optimiser import AdamW
-from ..recipe import Recipe
-
-HELD_OUT = 1_000_000_007
-"""The seed of the texts for evaluation, the same for models of all seeds."""
+from ..recipe import HELD_OUT, Recipe
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,8 @@
 """A bench model that sees, expects, and so imagines: a small Llama on pictures of a few patches."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -96,12 +97,18 @@ def asked(made: Patchwork) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def answers(model: Any, made: Patchwork, size: int = 500) -> Tensor:
-    """Return the logits of what a model answers, [batch, vocabulary], some examples at a time."""
+def answers(
+    model: Any,
+    made: Patchwork,
+    size: int = 500,
+    around: Callable[[dict[str, Tensor]], AbstractContextManager[Any]] = lambda rows: nullcontext(),
+) -> Tensor:
+    """Return the logits of what a model answers, [batch, vocabulary], some examples at a time, each within `around` them."""
     given, found = asked(made), []
     for start in range(0, len(made.texts), size):
         rows = {name: values[start : start + size].to(model.device) for name, values in given.items()}
-        found.append(model(**rows, logits_to_keep=1).logits[:, -1].float().cpu())
+        with around(rows):
+            found.append(model(**rows, logits_to_keep=1).logits[:, -1].float().cpu())
     return torch.cat(found)
 
 
@@ -111,7 +118,3 @@ def accuracy(model: Any, made: Patchwork, size: int = 500) -> float:
 
 
 RECIPE = BenchVlm()
-SINKS = replace(RECIPE, pictures=Patches(sinks=4))
-"""With constant patches, on which attention may rest."""
-DILUTED = replace(RECIPE, pictures=Patches(distractors=(0, 8)))
-"""With texts that tell what is expected, between picture and question; evaluated with at most as many as in training."""

@@ -9,14 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from ...diffusion import sample
-from ...worlds.grid import HELD_OUT_PAIRS, NOUNS, Grid, detect, prompt, tokenizer
+from ...worlds.grid import HELD_OUT_PAIRS, NOUNS, PRESENT, Grid, detect, prompt, tokenizer
 from ...worlds.grid.grid import CHANNELS, SIZE
 from ...worlds.grid.tokenizer import BOS, EOS, LENGTH, PAD, WORDS
 from ..optimiser import AdamW
-from ..recipe import Recipe, _no_bar
-
-HELD_OUT = 1_000_000_007
-"""The seed of scenes and noise for evaluation, the same for models of all seeds."""
+from ..recipe import HELD_OUT, Recipe, no_bar
 
 
 class TextToPicture(nn.Module):
@@ -126,7 +123,7 @@ class TinyDiffusion(Recipe):
     def evaluate(self, model: Any) -> Mapping[str, float]:
         concepts = torch.arange(self.pictures) % len(NOUNS)
         single = detect(model.draw(_ids([[int(one)] for one in concepts]), HELD_OUT)).scores.cpu()
-        found = {"single_present": float((single.gather(1, concepts[:, None]) >= 0.7).float().mean())}
+        found = {"single_present": float((single.gather(1, concepts[:, None]) >= PRESENT).float().mean())}
         held = {frozenset(pair) for pair in HELD_OUT_PAIRS}
         pairs = [(a, b) for a in range(len(NOUNS)) for b in range(a) if frozenset((a, b)) not in held]
         for name, asked, guidance in (
@@ -141,7 +138,7 @@ class TinyDiffusion(Recipe):
         return found | {f"pointing_t{t}": pointing(model, self.pictures, t) for t in (200, 500)}
 
     def save(self, model: Any, folder: Path) -> None:
-        with _no_bar():
+        with no_bar():
             for name in ("unet", "text_encoder", "scheduler"):
                 getattr(model, name).save_pretrained(folder / name)
         tokenizer().save_pretrained(folder / "tokenizer")
@@ -161,7 +158,7 @@ class TinyDiffusion(Recipe):
 def two_objects(model: TextToPicture, pairs: list[tuple[int, int]], seed: int, guidance: float) -> dict[str, float]:
     """Return how often both, one and none of two named concepts are drawn, and the mean smaller and larger score."""
     scores = detect(model.draw(_ids(pairs), seed, guidance)).scores.cpu().gather(1, torch.tensor(pairs))
-    drawn = (scores >= 0.7).sum(1)
+    drawn = (scores >= PRESENT).sum(1)
     rates = {name: float((drawn == count).float().mean()) for name, count in (("both", 2), ("one", 1), ("none", 0))}
     return rates | {"least": float(scores.min(1).values.mean()), "largest": float(scores.max(1).values.mean())}
 

@@ -12,10 +12,8 @@ from ...worlds.little_english import tokenizer
 from ...worlds.little_english.questions import QUESTIONS
 from ...worlds.little_english.tokenizer import BOS
 from ..optimiser import AdamW
-from ..recipe import Recipe
+from ..recipe import HELD_OUT, Recipe
 
-HELD_OUT = 1_000_000_007
-"""The seed of the texts for evaluation, the same for models of all seeds."""
 SEEN = 64
 """Tokens of a text in which sinks are measured, as in arXiv 2410.10781."""
 INDUCTION = 0.3

@@ -11,8 +11,14 @@ from transformers import BloomConfig, BloomForCausalLM, GPT2Config, GPT2LMHeadMo
 
 import regard
 from regard.design.attention import AttentionDesign, Given, Heads, Learnt, apply, remove
+from regard.design.clipped import ClippedSoftmax
+from regard.design.fixed_value import FixedValueBias
 from regard.design.key_bias import KeyBias, KeyValueBias, ScaledSoftmax, SoftmaxOffByOne, ValueBias
 from regard.design.normaliser import EluAttention, EluKernelAttention, SigmoidAttention
+from regard.design.p_normalised import PNormalised
+from regard.design.shared_bias import SharedKeyValueBias
+from regard.design.signed import SignedAttention
+from regard.design.sink_logit import SinkLogit
 from regard.design.stored import load, save
 from regard.edit import ScaleHeads
 from regard.measure import SinkShare
@@ -23,6 +29,13 @@ DESIGNS = [
     SoftmaxOffByOne(),
     ValueBias(),
     ScaledSoftmax(0.3),
+    SinkLogit(),
+    FixedValueBias(2.0),
+    FixedValueBias(2.0, "all"),
+    SharedKeyValueBias(),
+    ClippedSoftmax(-0.2, 1.3),
+    *(PNormalised(p, of) for p in (0.5, 2.0) for of in ("exp", "sigmoid")),
+    *(SignedAttention(kernel, normalise) for kernel in ("identity", "mlp") for normalise in (False, True)),
     *(kind(normalise) for kind in (SigmoidAttention, EluAttention, EluKernelAttention) for normalise in (False, True)),
 ]
 NEARLY = ScaleHeads([(0, 1)], 1 - 1e-7)
@@ -63,16 +76,35 @@ def dense(design: AttentionDesign, given: Given, learnt: Learnt) -> Tensor:
         q, k, v = given.q[b, h, i], given.k[b, kv, seen], given.v[b, kv, seen]
         s = k @ q * given.scale
         match design:
-            case KeyBias() | KeyValueBias() | SoftmaxOffByOne():
+            case KeyBias() | KeyValueBias() | SoftmaxOffByOne() | FixedValueBias() | SharedKeyValueBias():
+                star = 0 if isinstance(design, SharedKeyValueBias) else kv
                 extra = (
                     torch.tensor(1.0)
                     if isinstance(design, SoftmaxOffByOne)
-                    else (learnt["k"][kv, 0] @ q * given.scale).exp()
+                    else (learnt["k"][star, 0] @ q * given.scale).exp()
                 )
-                value = learnt["v"][kv, 0] if isinstance(design, KeyValueBias) else torch.zeros_like(q)
+                value = torch.zeros_like(q)
+                if isinstance(design, KeyValueBias | SharedKeyValueBias):
+                    value = learnt["v"][star, 0]
+                elif isinstance(design, FixedValueBias) and design.along == "first":
+                    value = 2.0 * torch.eye(len(q), dtype=q.dtype)[0]
+                elif isinstance(design, FixedValueBias):
+                    value = torch.full_like(q, 2.0 / len(q) ** 0.5)
                 out[b, h, i] = (s.exp() @ v + extra * value) / (s.exp().sum() + extra)
             case ValueBias():
                 out[b, h, i] = s.softmax(0) @ v + learnt["v"][h, 0]
+            case SinkLogit():
+                out[b, h, i] = s.exp() @ v / (s.exp().sum() + learnt["b"][h].exp())
+            case ClippedSoftmax(gamma, zeta):
+                out[b, h, i] = ((zeta - gamma) * s.softmax(0) + gamma).clamp(0, 1) @ v
+            case PNormalised(p, of):
+                f = s.exp() if of == "exp" else 1 / (1 + (-s).exp())
+                out[b, h, i] = f @ v / (f**p).sum() ** (1 / p)
+            case SignedAttention():
+                if design.kernel == "mlp":
+                    mlp: Callable[[Tensor], Tensor] = lambda x: learnt["w2"] @ (learnt["w1"] @ x).clamp_min(0)  # noqa: E731
+                    s = torch.stack([mlp(row) @ mlp(q) for row in k]) * given.scale
+                out[b, h, i] = s @ v / (max(abs(float(s.sum())), 1.0) if design.normalise else 1.0)
             case ScaledSoftmax(total):
                 out[b, h, i] = total * s.softmax(0) @ v
             case SigmoidAttention() | EluAttention() | EluKernelAttention():
@@ -90,7 +122,7 @@ def dense(design: AttentionDesign, given: Given, learnt: Learnt) -> Tensor:
 @pytest.mark.parametrize("design", DESIGNS, ids=str)
 def test_the_fast_function_is_the_table(design: AttentionDesign) -> None:
     torch.manual_seed(2)
-    q, k, v = torch.randn(2, 4, 5, 8), torch.randn(2, 2, 7, 8), torch.randn(2, 2, 7, 8)
+    q, k, v = (torch.randn(2, heads, tokens, 8, dtype=torch.float64) for heads, tokens in ((4, 5), (2, 7), (2, 7)))
     mask = torch.ones(2, 1, 5, 7, dtype=torch.bool).tril(2)
     mask[0, :, :, 0] = False
     given = Given(q, k, v, mask, 0.4, 0.0)
@@ -98,7 +130,7 @@ def test_the_fast_function_is_the_table(design: AttentionDesign) -> None:
     for parameter in learnt.parameters():
         nn.init.normal_(parameter)
     with torch.no_grad():
-        torch.testing.assert_close(design.attend(given, learnt), dense(design, given, learnt), atol=2e-6, rtol=2e-5)
+        torch.testing.assert_close(design.attend(given, learnt), dense(design, given, learnt), atol=1e-9, rtol=1e-9)
 
 
 @pytest.mark.parametrize("design", DESIGNS, ids=str)
@@ -118,7 +150,20 @@ def test_a_lens_computes_what_the_model_does_and_removal_is_exact(design: Attent
     assert torch.equal(logits(model, given), plain) and not hasattr(model.config, "attention_before_design")
 
 
-@pytest.mark.parametrize("design", [KeyValueBias(), SigmoidAttention(), EluKernelAttention(True)], ids=str)
+@pytest.mark.parametrize(
+    "design",
+    [
+        KeyValueBias(),
+        SigmoidAttention(),
+        EluKernelAttention(True),
+        SinkLogit(),
+        SharedKeyValueBias(),
+        ClippedSoftmax(),
+        PNormalised(2.0, "sigmoid"),
+        SignedAttention("mlp", normalise=True),
+    ],
+    ids=str,
+)
 def test_it_generates_with_a_cache_as_without_trains_and_is_stored(design: AttentionDesign, tmp_path: Path) -> None:
     model, given = llama(), inputs()
     apply(model, design)
@@ -150,6 +195,36 @@ def test_a_key_bias_without_weight_is_softmax_and_its_share_is_what_a_lens_says(
         found = KeyBias().attend(given_call, learnt)
     torch.testing.assert_close(found, nn.functional.scaled_dot_product_attention(q.abs(), k, v, scale=1.0))
     assert torch.equal(logits(model, given), plain)
+
+
+@pytest.mark.parametrize(
+    ("design", "same"),
+    [
+        (FixedValueBias(0.0), KeyBias()),
+        (SinkLogit(), SoftmaxOffByOne()),
+        (ClippedSoftmax(0.0, 1.0), ScaledSoftmax(1.0)),
+        (PNormalised(1.0), ScaledSoftmax(1.0)),
+        (PNormalised(1.0, "sigmoid"), SigmoidAttention(True)),
+    ],
+    ids=str,
+)
+def test_designs_meet_where_their_equations_do(design: AttentionDesign, same: AttentionDesign) -> None:
+    torch.manual_seed(4)
+    q, k, v = (torch.randn(1, 2, 6, 8) for _ in range(3))
+    given = Given(q, k, v, torch.ones(6, 6, dtype=torch.bool).tril(), 1.0, 0.0)
+    one, other = (Learnt(kind, Heads(2, 2, 8), q) for kind in (design, same))
+    with torch.no_grad():
+        for name, parameter in one.named_parameters():
+            parameter.zero_() if name == "b" else parameter.copy_(other[name])
+        torch.testing.assert_close(design.attend(given, one), same.attend(given, other), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "kind", [lambda: PNormalised(0.0), lambda: ClippedSoftmax(0.1), lambda: ClippedSoftmax(0, 0.9)]
+)
+def test_settings_that_are_no_design_are_refused(kind: Callable[[], AttentionDesign]) -> None:
+    with pytest.raises(ValueError, match=r"not (0\.0|0\.1|0) ?"):
+        kind()
 
 
 def test_other_models_and_a_second_design_are_refused() -> None:

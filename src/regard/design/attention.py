@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from ..core.call import Call, Site
-from ..core.effects import Effect, Out, Stage
+from ..core.effects import Effect, Out, Rewrite, Stage
+from ..core.effects.effect import cut_heads
 from ..core.protocols import Causality, Edit, Terms
-from ..core.terms import Lse
+from ..core.terms import Block, Lse
 from ..core.where import Where
 from ..hosts.tap import DESIGN
 from .stored import designs, drop, keep
@@ -154,6 +155,25 @@ def times_sum() -> Planned:
         return Out(got["lse"].exp()[..., None])
 
     return Planned("outputs", planned)
+
+
+def rewritten(law: Callable[[Tensor, Tensor], Tensor]) -> Planned:
+    """Return the edit that puts weights through `law(weights, lse)`, where keys that a query sees not get 0 after it.
+
+    Shapes: weights [batch, head, query, key], lse [batch, head, query, 1], the log-sum-exp of the scores that they come from.
+    """
+
+    def planned(call: Call) -> Generator[Terms, dict[str, Any], Effect | None]:
+        got = yield {"lse": Lse()}
+
+        def rows(weights: Tensor, block: Block) -> Tensor:
+            assert block.seen is not None
+            lse = cut_heads(got["lse"], block.heads)[:, :, slice(*block.rows), None]
+            return law(weights, lse).masked_fill(~block.seen, 0.0)
+
+        return Rewrite(rows)
+
+    return Planned("weights", planned)
 
 
 def apply(model: nn.Module, design: D) -> D:

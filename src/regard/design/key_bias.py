@@ -9,7 +9,7 @@ from ..core.effects import ExtraKV, Out
 from ..core.protocols import Edit
 from .attention import AttentionDesign, Given, Heads, Learnt, always
 
-_STD = 0.02
+STD = 0.02
 """Standard deviation of what is learnt before training, as in the paper's code."""
 
 
@@ -31,7 +31,7 @@ def _softmax(given: Given, k: Tensor | None = None, v: Tensor | None = None) -> 
     )
 
 
-class _ExtraKey(AttentionDesign):
+class ExtraKey(AttentionDesign):
     """Softmax over one more key, which has no position and so is not rotated."""
 
     def extra(self, learnt: Learnt, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,7 +46,7 @@ class _ExtraKey(AttentionDesign):
 
 
 @dataclass(frozen=True)
-class KeyBias(_ExtraKey):
+class KeyBias(ExtraKey):
     """Softmax over the keys and a learnt key k* whose value is 0: `o_i = sum_j exp(S_ij) v_j / (sum_j exp(S_ij) + exp(q_i k*))`.
 
     k* is learnt per layer and key-value head, [kv_head, 1, dim], and its score is scaled as the others are. Source: arXiv
@@ -54,28 +54,28 @@ class KeyBias(_ExtraKey):
     """
 
     def learnt(self, heads: Heads) -> dict[str, Tensor]:
-        return {"k": _STD * torch.randn(heads.kv, 1, heads.dim)}
+        return {"k": STD * torch.randn(heads.kv, 1, heads.dim)}
 
     def extra(self, learnt: Learnt, like: Tensor) -> tuple[Tensor, Tensor]:
         return learnt["k"], torch.zeros_like(learnt["k"])
 
 
 @dataclass(frozen=True)
-class KeyValueBias(_ExtraKey):
+class KeyValueBias(ExtraKey):
     """Softmax over the keys and a learnt key k* with a learnt value v*, each [kv_head, 1, dim], per layer.
 
     Source: arXiv 2410.10781, section 7.1 (KV biases).
     """
 
     def learnt(self, heads: Heads) -> dict[str, Tensor]:
-        return {name: _STD * torch.randn(heads.kv, 1, heads.dim) for name in ("k", "v")}
+        return {name: STD * torch.randn(heads.kv, 1, heads.dim) for name in ("k", "v")}
 
     def extra(self, learnt: Learnt, like: Tensor) -> tuple[Tensor, Tensor]:
         return learnt["k"], learnt["v"]
 
 
 @dataclass(frozen=True)
-class SoftmaxOffByOne(_ExtraKey):
+class SoftmaxOffByOne(ExtraKey):
     """Softmax with a 1 more in its denominator, `exp(S_ij) / (1 + sum_j exp(S_ij))`: a sink logit of 0. Nothing is learnt.
 
     It is the key bias with k* = 0. Source: Miller, "Attention Is Off By One" (2023).
@@ -94,7 +94,7 @@ class ValueBias(AttentionDesign):
     """
 
     def learnt(self, heads: Heads) -> dict[str, Tensor]:
-        return {"v": _STD * torch.randn(heads.query, 1, heads.dim)}
+        return {"v": STD * torch.randn(heads.query, 1, heads.dim)}
 
     def attend(self, given: Given, learnt: Learnt) -> Tensor:
         return _softmax(given) + learnt["v"].to(given.v)

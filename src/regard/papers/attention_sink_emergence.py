@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from ..core.call import Call
 from ..core.terms import Col, Lse, Term
 from ..design.key_bias import KeyBias
-from ..design.normaliser import SigmoidAttention
+from ..design.normaliser import EluAttention, SigmoidAttention
 from ..design.stored import Design, described
 from ..lens import attach
 from ..measure import SinkRate, SinkScore, SinkShare
 from ..training import cached
 from ..training.recipes.bench_sink import BenchSink
 from ..worlds.bigram_backcopy import BigramBackcopy
-from .cards import Card, Claim, Cost, Deviation, Evidence, Figure, Measured, Own, Setting
+from .cards import Card, Claim, Cost, Deviation, Entry, Evidence, Figure, Measured, Own, Setting
 
 BENCH = "bench-sink, one GPT-2 layer"
 TEXTS = 256
@@ -348,4 +348,13 @@ CARD = Card(
     claims=CLAIMS,
     check=check,
     cost=Cost(minutes=4, quick_minutes=1, memory_gb=1),
+    entries=tuple(
+        Entry(
+            board="sink-mitigation",
+            name=name,
+            method=design,
+            trials=tuple({"lr": lr} for lr in (3e-3, 6e-3, 1.2e-2)),
+        )
+        for name, design in (("key bias", KeyBias()), ("sigmoid", SigmoidAttention()), ("elu", EluAttention()))
+    ),
 )

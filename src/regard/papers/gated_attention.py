@@ -19,7 +19,7 @@ from ..training.cache import cached
 from ..training.recipe import HELD_OUT
 from ..training.recipes.bench_gate import BenchGate, copy_loss
 from ..worlds.bigram_backcopy import BigramBackcopy
-from .cards import Card, Claim, Cost, Deviation, Evidence, Figure, Measured, Own, Setting
+from .cards import Card, Claim, Cost, Deviation, Entry, Evidence, Figure, Measured, Own, Setting
 
 BENCH = "bench-gate"
 SETTLED = 5  # queries before this see too few keys for the first one's weight to say anything
@@ -247,4 +247,11 @@ CARD = Card(
     ),
     check=check,
     cost=Cost(minutes=8, quick_minutes=1.5, memory_gb=1),
+    entries=tuple(
+        Entry(
+            board="sink-mitigation", name=f"{arm} gate", method=ARMS[arm],
+            trials=tuple({"lr": lr} for lr in (3e-3, 6e-3, 1.2e-2)),
+        )
+        for arm in ("headwise", "elementwise")
+    ),
 )  # fmt: skip

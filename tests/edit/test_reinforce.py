@@ -1,16 +1,18 @@
 """Choosing and reinforcing vision heads, held to a plain restatement on two streams, in a LLaVA with random weights."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
 import pytest
 import torch
 from hosts.zoo import multimodal
+from hosts.zoo.case import noise
+from hosts.zoo.decoders import GROUPED
 from torch import Tensor
 
 import regard
-from regard.edit import from_json, to_json
+from regard.edit import ScaleHeads, from_json, to_json
 from regard.edit.reinforce import ReinforceHeads
 from regard.lens.vision_heads import choose, default_layers, vision_heads, with_and_without
 
@@ -29,6 +31,33 @@ def llava() -> Any:
     vision = CLIPVisionConfig(**multimodal.TOWER)
     config = LlavaConfig(vision_config=vision, text_config=text, image_token_id=IMAGE, vision_feature_layer=-1)
     return LlavaForConditionalGeneration(config).eval()
+
+
+def _llava_next() -> tuple[Any, dict[str, Any]]:
+    from transformers import CLIPVisionConfig, LlamaConfig, LlavaNextConfig, LlavaNextForConditionalGeneration
+
+    vision, text = CLIPVisionConfig(**multimodal.TOWER), LlamaConfig(**GROUPED, eos_token_id=None)
+    config = LlavaNextConfig(
+        vision_config=vision, text_config=text, image_token_index=IMAGE, image_grid_pinpoints=[[32, 16], [16, 32]]
+    )
+    # The whole picture has 16 patches, its two tiles 8 rows of 4, each with an end of line.
+    given = {"pixel_values": noise(2, 3, 3, 16, 16), "image_sizes": torch.tensor([[32, 16], [32, 16]])}
+    return LlavaNextForConditionalGeneration(config), {**multimodal._image_and_text(16 + 8 * 5), **given}
+
+
+def _internvl() -> tuple[Any, dict[str, Any]]:
+    from transformers import InternVLConfig, InternVLForConditionalGeneration, InternVLVisionConfig, Qwen2Config
+
+    vision, text = InternVLVisionConfig(**multimodal.TOWER), Qwen2Config(**GROUPED, eos_token_id=None)
+    config = InternVLConfig(vision_config=vision, text_config=text, image_token_id=IMAGE)
+    return InternVLForConditionalGeneration(config), {
+        **multimodal._image_and_text(4),
+        "pixel_values": noise(2, 3, 16, 16),
+    }
+
+
+def _qwen2_5_vl() -> tuple[Any, dict[str, Any]]:
+    return multimodal.QWEN2_5_VL.build(), multimodal.QWEN2_5_VL.inputs()
 
 
 def inputs(texts: Sequence[int]) -> dict[str, Tensor]:
@@ -158,6 +187,31 @@ def test_cached_decoding_is_a_pass_over_everything_with_the_same_heads(beams: in
         with lens.edit(alone):
             single = llava().generate(**one(x, row), max_new_tokens=5, do_sample=False, num_beams=beams)
         assert torch.equal(single[0, -5:], out.sequences[row, -5:])
+
+
+@pytest.mark.parametrize("family", [_llava_next, _internvl, _qwen2_5_vl])
+def test_other_families_measure_what_two_separate_runs_do(family: Callable[[], tuple[Any, dict[str, Any]]]) -> None:
+    torch.manual_seed(0)
+    model, x = family()
+    lens = regard.attach(model.eval())
+    names, kept = ["z.0", "z.1"], (x["input_ids"][0] != IMAGE).nonzero()[:, 0]
+    measured = vision_heads(lens, x, layers=(0, 1), alpha=1.0)
+    per_token = {"input_ids", "attention_mask"}
+    full, text = lens.cache(x, names), lens.cache({name: x[name][:, kept] for name in per_token}, names)
+    for layer, name in enumerate(names):
+        far = (full[name][:, :, -1] - text[name][:, :, -1]).norm(dim=-1)
+        torch.testing.assert_close(measured.divergence[layer], far, atol=1e-5, rtol=1e-4)
+    found = vision_heads(lens, x, layers=(0, 1), alpha=3.0)
+    plain = model.generate(**x, max_new_tokens=2, do_sample=False, output_logits=True, return_dict_in_generate=True)
+    with lens.edit(found.edit()):
+        out = model.generate(**x, max_new_tokens=2, do_sample=False, output_logits=True, return_dict_in_generate=True)
+    scaled = [ScaleHeads([(at, head) for at in (0, 1) for head in range(4) if found.chosen[at, 0, head]], 3.0)]
+    with lens.edit(*scaled):
+        fixed = model.generate(**x, max_new_tokens=2, do_sample=False, output_logits=True, return_dict_in_generate=True)
+    assert found.chosen.sum() == 2 * 2 * 2
+    for step in range(2):
+        torch.testing.assert_close(out.logits[step][0], fixed.logits[step][0], atol=1e-5, rtol=1e-4)
+    assert (out.logits[0][0] - plain.logits[0][0]).abs().max() > 1e-3
 
 
 def test_the_edit_is_data() -> None:

@@ -1,0 +1,69 @@
+"""The shipped vision-language model: its rows, its labels, and a folder that plain transformers load and ask."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from regard.training import build
+from regard.training.recipes.tiny_vlm import RECIPE, TinyVlm, answers
+from regard.training.scene_processor import IMAGE, pixels
+from regard.worlds import Scenes
+from regard.worlds.little_english import tokenizer
+from regard.worlds.little_english.tokenizer import BOS, EOS
+
+SMALL = TinyVlm(steps=2, batch_size=4, vision_layers=1, vision_width=32, layers=1, width=32, evaluated=16)
+
+
+def test_rows_have_places_for_patches_and_learn_captions_and_answers_only() -> None:
+    batch = SMALL.batch(0)
+    ids, labels = batch["input_ids"], batch["labels"]
+    assert bool((ids[:, 0] == BOS).all()) and bool((ids[:, 1 : 1 + SMALL.patches] == IMAGE).all())
+    assert bool((labels[ids == IMAGE] == -100).all())
+    learnt = labels != -100
+    assert torch.equal(labels[learnt], ids[learnt])
+    language = tokenizer()
+    told, asked = (language.decode(ids[row, 1 + SMALL.patches :]).split("</s>") for row in (0, 1))
+    assert told[0].strip().startswith("There is a") and "?" not in told[0]
+    assert len(asked) == SMALL.texts + 1 and all("?" in text for text in asked[:-1])
+    answer = language.decode(ids[1][learnt[1]])
+    assert "?" not in answer and answer.count("</s>") == SMALL.texts
+    assert int((ids[0] == EOS).sum()) == int((labels[0] == EOS).sum())
+
+
+def test_one_step_in_eight_has_no_pictures() -> None:
+    seen = ["pixel_values" in SMALL.batch(step) for step in range(16)]
+    assert seen == ([True] * 7 + [False]) * 2
+    assert not bool((SMALL.batch(7)["input_ids"] == IMAGE).any())
+
+
+def test_most_objects_have_their_typical_colour() -> None:
+    texts = tokenizer().batch_decode(RECIPE.batch(0)["input_ids"][::2])
+    typical = sum(text.count("blue ball") for text in texts)
+    assert typical > 0.6 * sum(text.count("ball at") for text in texts) > 0
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(SMALL, tmp_path_factory.mktemp("vlm") / "tiny-vlm")
+
+
+def test_plain_transformers_load_and_ask_it(folder: Path) -> None:
+    from transformers import AutoProcessor, LlavaForConditionalGeneration
+
+    model = LlavaForConditionalGeneration.from_pretrained(folder).eval()
+    ask = AutoProcessor.from_pretrained(folder)
+    made = Scenes(size=SMALL.size).sample(1, 0, kind="colour")
+    image = Image.fromarray((made.images[0] * 255).round().byte().permute(1, 2, 0).numpy())
+    text = tokenizer().decode(made.questions.ids[0], skip_special_tokens=True)
+    question = " ".join(text.split()[:-1])
+    given = ask(text=f"<image> {question}", images=image, return_tensors="pt")
+    places = torch.full((SMALL.patches,), IMAGE)
+    bare = made.questions.ids[0, : int(made.questions.scored[0].int().argmax())]
+    assert given["input_ids"][0].tolist() == [BOS, *places.tolist(), *bare[1:].tolist()]
+    torch.testing.assert_close(given["pixel_values"], pixels(made.images), atol=1e-5, rtol=0)
+    said = model.generate(**given, max_new_tokens=1, do_sample=False)[0, -1]
+    with torch.no_grad():
+        expected = answers(model, made.questions, pixels(made.images), SMALL.patches).argmax(-1)
+    assert int(said) == int(expected)

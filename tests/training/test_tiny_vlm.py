@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from regard.report.feed import QUESTION
 from regard.training import build
 from regard.training.recipes.tiny_vlm import RECIPE, TinyVlm, answers
 from regard.training.scene_processor import IMAGE, pixels
@@ -20,16 +21,27 @@ def test_rows_have_places_for_patches_and_learn_captions_and_answers_only() -> N
     batch = SMALL.batch(0)
     ids, labels = batch["input_ids"], batch["labels"]
     assert bool((ids[:, 0] == BOS).all()) and bool((ids[:, 1 : 1 + SMALL.patches] == IMAGE).all())
-    assert bool((labels[ids == IMAGE] == -100).all())
-    learnt = labels != -100
+    learnt = (labels != -100) & (ids != IMAGE)
     assert torch.equal(labels[learnt], ids[learnt])
     language = tokenizer()
     told, asked = (language.decode(ids[row, 1 + SMALL.patches :]).split("</s>") for row in (0, 1))
-    assert told[0].strip().startswith("There is a") and "?" not in told[0]
+    assert told[0].strip().startswith(f"{QUESTION} There is a")
     assert len(asked) == SMALL.texts + 1 and all("?" in text for text in asked[:-1])
-    answer = language.decode(ids[1][learnt[1]])
+    caption, answer = (language.decode(ids[row][learnt[row]]) for row in (0, 1))
+    assert caption.strip().startswith("There is a") and "?" not in caption
     assert "?" not in answer and answer.count("</s>") == SMALL.texts
     assert int((ids[0] == EOS).sum()) == int((labels[0] == EOS).sum())
+
+
+def test_a_patch_learns_a_word_of_the_object_that_it_shows() -> None:
+    batch = SMALL.batch(0)
+    language = tokenizer()
+    for row in range(0, SMALL.batch_size, 2):  # those that begin with the caption
+        named = batch["labels"][row, 2 : 1 + SMALL.patches]
+        assert bool((named != -100).all())
+        words = set(language.decode(named).replace(".", "").split())
+        caption = language.decode(batch["input_ids"][row, 1 + SMALL.patches :]).split("</s>")[0]
+        assert words and words <= set(caption.replace(".", "").split())
 
 
 def test_one_step_in_eight_has_no_pictures() -> None:

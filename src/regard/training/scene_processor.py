@@ -10,6 +10,11 @@ from ..worlds.little_english.tokenizer import words
 IMAGE = len(words())
 """The id of `<image>`, behind all words."""
 _MEAN, _STD = 0.6, 0.3
+_CHAT = (
+    "<s>{% for message in messages %}{% for part in message.content %}"
+    "{% if part.type == 'image' %}<image>{% else %} {{ part.text }}{% endif %}"
+    "{% endfor %}{% if message.role == 'assistant' %}</s>{% endif %}{% endfor %}"
+)
 
 
 def pixels(images: Tensor) -> Tensor:
@@ -18,7 +23,7 @@ def pixels(images: Tensor) -> Tensor:
 
 
 def processor(size: int, patch: int) -> Any:
-    """Return a LlavaProcessor that makes one `<image>` at the start of a text as many as a picture has patches."""
+    """Return a LlavaProcessor, which makes of one `<image>` as many as a picture has patches; conversations have no roles in words."""
     from transformers import LlavaProcessor
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil  # the other wants torchvision
 
@@ -34,4 +39,5 @@ def processor(size: int, patch: int) -> Any:
         patch_size=patch,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,  # the class token, which the strategy drops
+        chat_template=_CHAT,
     )

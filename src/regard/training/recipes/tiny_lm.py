@@ -18,6 +18,8 @@ SEEN = 64
 """Tokens of a text in which sinks are measured, as in arXiv 2410.10781."""
 INDUCTION = 0.3
 """Weight beyond its control from which on a head counts as an induction head."""
+ANSWER = 5.0
+"""Weight in the loss of a token that the text before it settles: one answers, or stands in a repetition."""
 _FIRST_WORD = 8
 """The id behind those of special tokens and marks."""
 
@@ -34,21 +36,24 @@ class TinyLM(Recipe):
     corpus = (
         "Rows of `regard.worlds.LittleEnglish`, split `train`: stories, indirect-object sentences, coloured objects, "
         "multiple choice and layouts, made up from the seed and the step. A share of the rows is `regard.worlds.Induction` "
-        "over the same vocabulary: random words of which a stretch comes twice. Evaluated on the split `eval`, whose pairs of "
+        "over the same vocabulary: random words of which a stretch comes twice. The first steps have nothing but short rows of "
+        "that kind. Evaluated on the split `eval`, whose pairs of "
         "people and colours of objects are in no training text."
     )
 
     steps: int = 4000
     optimiser: AdamW = field(
-        default_factory=lambda: AdamW(lr=2e-3, schedule="wsd", warmup=200, betas=(0.9, 0.95), weight_decay=0.1)
+        default_factory=lambda: AdamW(lr=3e-3, schedule="wsd", warmup=50, betas=(0.9, 0.95), weight_decay=0.1)
     )
-    bf16: bool = True
     batch_size: int = 32
-    layers: int = 6
-    heads: int = 6
-    width: int = 192
+    layers: int = 4
+    heads: int = 4
+    width: int = 128
     length: int = 128
-    repeated: float = 0.125
+    repeated: float = 0.25
+    first_steps: int = 600
+    """Steps with rows of `Induction` alone: among stories, heads that copy were not learnt in any time that we had."""
+    first_length: int = 32
 
     def model(self) -> nn.Module:
         from transformers import LlamaConfig, LlamaForCausalLM
@@ -70,13 +75,24 @@ class TinyLM(Recipe):
         )
 
     def batch(self, step: int) -> Mapping[str, Tensor]:
+        if step < self.first_steps:
+            rows = self.batch_size * self.length // (2 * self.first_length)
+            first = self._repeats(rows, self.seed, step, length=self.first_length)
+            return {"input_ids": first.ids, "weights": first.scored.float()}
         repeats = round(self.repeated * self.batch_size)
-        told = LittleEnglish(length=self.length).sample(self.batch_size - repeats, self.seed, step).ids
-        repeated = self._repeats(repeats, self.seed, step).inputs()
+        told = LittleEnglish(length=self.length).sample(self.batch_size - repeats, self.seed, step)
+        repeated = self._repeats(repeats, self.seed, step)
+        foretold = torch.cat([told.roles["answer"], repeated.scored])
+        learnt = torch.cat([told.scored, repeated.scored])
         return {
-            "input_ids": torch.cat([told, repeated["input_ids"]]),
-            "labels": torch.cat([told, repeated["labels"]]),
+            "input_ids": torch.cat([told.ids, repeated.ids]),
+            "weights": learnt.float().masked_fill(foretold, ANSWER),
         }
+
+    def loss(self, model: Any, batch: Mapping[str, Tensor]) -> Tensor:
+        ids, weights = batch["input_ids"], batch["weights"][:, 1:]
+        losses = nn.functional.cross_entropy(model(input_ids=ids).logits[:, :-1].mT, ids[:, 1:], reduction="none")
+        return (losses * weights).sum() / weights.sum()
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
         english = LittleEnglish("eval", length=self.length)
@@ -92,10 +108,12 @@ class TinyLM(Recipe):
     def tokenizer(self) -> Any:
         return tokenizer()
 
-    def _repeats(self, count: int, seed: int, step: int = 0, *, repeat: bool = True) -> Batch:
+    def _repeats(
+        self, count: int, seed: int, step: int = 0, *, repeat: bool = True, length: int | None = None
+    ) -> Batch:
         """Random words of which a stretch comes twice, or those of its control, in the ids of little English."""
-        words = len(tokenizer()) - _FIRST_WORD
-        language = Induction(self.length, words, (self.length // 16, self.length // 3))
+        words, length = len(tokenizer()) - _FIRST_WORD, length or self.length
+        language = Induction(length, words, (4, length // 2 - 2))
         drawn = language.sample(count, seed, step) if repeat else language.control(count, seed, step)
         return replace(drawn, ids=torch.where(drawn.ids == 0, BOS, drawn.ids + _FIRST_WORD - 1))
 

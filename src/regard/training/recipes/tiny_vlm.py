@@ -22,6 +22,8 @@ from ..scene_processor import IMAGE, pixels, processor
 
 _UNSEEN = 8
 """One step in so many has no pictures."""
+_ASKED = "What is in this image?"
+"""Answered by a caption; what `regard scan` asks where nothing is asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,17 +212,17 @@ def answers(model: Any, questions: Batch, shown: Tensor | None, patches: int) ->
 
 
 def _told(things: list[Thing]) -> str:
-    """The caption of objects in reading order, so that a picture has one."""
-    return caption(sorted(things, key=lambda thing: (thing.row, thing.column))).text
+    """The question that asks for it, and the caption of objects in reading order, so that a picture has one."""
+    return f"{_ASKED} {caption(sorted(things, key=lambda thing: (thing.row, thing.column))).text}"
 
 
 def _row(texts: list[str], patches: int) -> tuple[list[int], list[int]]:
-    """Return ids and labels of a row: places for a picture, then texts; of questions, only what is behind the mark is learnt."""
+    """Return ids and labels of a row: places for a picture, then texts, of which only what is behind the question mark is learnt."""
     ids = [BOS, *[IMAGE] * patches]
     labels = [-100] * len(ids)
     mark = words().index("?")
     for one in raw_tokenizer().encode_batch(texts, add_special_tokens=False):
-        asked = one.ids.index(mark) + 1 if mark in one.ids else 0
+        asked = one.ids.index(mark) + 1
         ids += [*one.ids, EOS]
         labels += [*[-100] * asked, *one.ids[asked:], EOS]
     return ids, labels

@@ -33,7 +33,7 @@ COLUMNS = _words("left centre right")
 GRAMMAR = _words(
     "a the and or is was were are had has to at of in there There He She It I you see On At When While After Then Later The "
     "way went walked ran came met found took left looked gave handed passed brought showed "
-    "Question What Where Who How many objects colour Is Answer Yes No above below"
+    "Question What Where Who How many objects colour this image Is Answer Yes No above below"
 )
 
 

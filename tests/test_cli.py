@@ -32,10 +32,10 @@ def call(*arguments: str, stdin: str | bytes | None = None) -> tuple[int, str, s
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, dict]:
-    """Standard output, page and JSON of `regard scan` on the packaged MiniLM and the built-in texts."""
+    """Standard output, page and JSON of a scan of the packaged MiniLM with the built-in texts."""
     folder = tmp_path_factory.mktemp("demo")
     page, numbers = folder / "r.html", folder / "r.json"
-    code, out, err = call("scan", "--out", str(page), "--json", str(numbers))
+    code, out, err = call("scan", FOLDER, "--out", str(page), "--json", str(numbers))
     assert code == 0, err
     assert sorted(folder.iterdir()) == [page, numbers]
     return out, page.read_text(encoding="utf-8"), json.loads(numbers.read_text(encoding="utf-8"))
@@ -135,7 +135,7 @@ def test_standard_input_is_a_text(tmp_path: Path) -> None:
         (["--images", "nowhere"], "no such folder"),
         (["--images", "blank"], "holds no images"),
         (["--images", "pictures", "--text", "some.txt"], "images and texts together"),
-        (["--images", "pictures"], "BertModel takes no images"),
+        (["--images", "pictures"], "LlamaModel takes no images"),
         (["--adapter", "a"], "--adapter needs peft; run: pip install peft"),
         (["--device-map", "auto"], "--device-map needs accelerate; run: pip install accelerate"),
         (["--load-in-4bit"], "--load-in-4bit needs bitsandbytes and accelerate"),
@@ -194,9 +194,9 @@ def test_the_output_is_checked_before_the_model_is_loaded(monkeypatch: pytest.Mo
     assert call("scan", "--data", "nowhere.jsonl")[0] == 1
 
 
-def test_without_the_demo_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_benchmark_without_the_demo_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_load, "DEMO", "no_such_package_here")
-    code, _, err = call("scan")
+    code, _, err = call("bench", "model")
     assert code == 1 and "pip install 'regard[demo]'" in err
 
 

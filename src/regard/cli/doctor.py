@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def doctor(
     model: Annotated[
         str | None,
-        typer.Argument(metavar="[MODEL]", help="Local folder or hub name; without it, a small demo model."),
+        typer.Argument(metavar="[MODEL]", help="Local folder, hub name, or a model that comes with regard; without it, tiny-lm."),
     ] = None,
     known: Annotated[
         bool, typer.Option("--known", help="Measure what papers report of this model, beside what they report.")
@@ -41,7 +41,7 @@ def doctor(
         if json_out:
             check_writable(json_out)
         with _say.waiting("loading the model", quiet):
-            loaded, processor = _load.load_any(model or _load.demo_model()[1], options)
+            loaded, processor = _load.load_any(model or _load.DEFAULT, options)
             from ..lens import attach
 
             lens = attach(loaded, processor, check=False)  # the checks say more than the first of them that fails

@@ -26,7 +26,7 @@ def _print_schema(wanted: bool) -> None:
 def scan(
     model: Annotated[
         str | None,
-        typer.Argument(metavar="[MODEL]", help="Local folder or hub name; without it, a small demo model."),
+        typer.Argument(metavar="[MODEL]", help="Local folder, hub name, or a model that comes with regard; without it, tiny-lm."),
     ] = None,
     text: _options.Texts = None,
     messages: _options.Messages = None,
@@ -70,10 +70,10 @@ def scan(
         for path in (out, json_out):
             if path:
                 check_writable(path)
-        name, folder = (model, model) if model else _load.demo_model()
-        texts, pictures = _load.given(sources, messages or [], data or [], images)
+        name = model or _load.DEFAULT
+        texts, pictures = _load.given(sources, messages or [], data or [], images, name)
         with _say.waiting("loading the model", quiet):
-            loaded, processor = _load.load_any(folder, options)
+            loaded, processor = _load.load_any(name, options)
         from ..report import scan as report
 
         given, beside = (texts, None) if texts or not pictures else (None, pictures)

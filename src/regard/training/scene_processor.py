@@ -23,7 +23,7 @@ def pixels(images: Tensor) -> Tensor:
 
 
 def processor(size: int, patch: int) -> Any:
-    """Return a LlavaProcessor, which makes of one `<image>` as many as a picture has patches; conversations have no roles in words."""
+    """Return a LlavaProcessor, which makes of one `<image>` as many as a picture has patches."""
     from transformers import LlavaProcessor
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil  # the other wants torchvision
 

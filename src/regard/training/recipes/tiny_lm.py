@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ...worlds import Batch, Induction, LittleEnglish, evaluate
+from ...worlds.draw import generator
 from ...worlds.little_english import tokenizer
 from ...worlds.little_english.questions import QUESTIONS
 from ...worlds.little_english.tokenizer import BOS
@@ -20,6 +22,9 @@ INDUCTION = 0.3
 """Weight beyond its control from which on a head counts as an induction head."""
 ANSWER = 5.0
 """Weight in the loss of a token that the text before it settles: one answers, or stands in a repetition."""
+SAMPLE = "sample.txt"
+"""The file of some texts that are saved with the model, one a line."""
+_SAMPLES = 3
 _FIRST_WORD = 8
 """The id behind those of special tokens and marks."""
 
@@ -107,6 +112,12 @@ class TinyLM(Recipe):
 
     def tokenizer(self) -> Any:
         return tokenizer()
+
+    def save(self, model: Any, folder: Path) -> None:
+        super().save(model, folder)
+        rng = generator(HELD_OUT)
+        texts = [QUESTIONS[kind](rng, "eval").text for kind in QUESTIONS for _ in range(_SAMPLES)]
+        (folder / SAMPLE).write_text("\n".join(texts) + "\n", encoding="utf-8")
 
     def _repeats(
         self, count: int, seed: int, step: int = 0, *, repeat: bool = True, length: int | None = None

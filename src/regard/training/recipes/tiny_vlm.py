@@ -20,6 +20,9 @@ from ..optimiser import AdamW
 from ..recipe import HELD_OUT, Recipe, no_bar
 from ..scene_processor import IMAGE, pixels, processor
 
+SAMPLE = "sample"
+"""The folder of some pictures that are saved with the model."""
+_SAMPLES = 6
 _UNSEEN = 8
 """One step in so many has no pictures."""
 _ASKED = "What is in this image?"
@@ -141,6 +144,10 @@ class TinyVlm(Recipe):
         with no_bar():
             model.save_pretrained(folder)
             processor(self.size, self.patch).save_pretrained(folder)
+        (folder / SAMPLE).mkdir()
+        rng = generator(HELD_OUT)
+        for number in range(_SAMPLES):
+            draw(lay(rng, "train"), self.size).save(folder / SAMPLE / f"{number}.png")
 
     @property
     def patches(self) -> int:
@@ -217,7 +224,7 @@ def _told(things: list[Thing]) -> str:
 
 
 def _row(texts: list[str], patches: int) -> tuple[list[int], list[int]]:
-    """Return ids and labels of a row: places for a picture, then texts, of which only what is behind the question mark is learnt."""
+    """Return ids and labels of a row: places for a picture, then texts, learnt from behind their question mark on."""
     ids = [BOS, *[IMAGE] * patches]
     labels = [-100] * len(ids)
     mark = words().index("?")

@@ -50,12 +50,17 @@ def test_a_negative_one_is_as_plain(made_up: Write) -> None:
     assert "not seen in toy" in shown and "refuted" not in shown
 
 
+def test_data_are_of_a_users_model(made_up: Write) -> None:
+    assert call("check", made_up(), "--data", "questions.jsonl")[0] == 2
+
+
 def test_the_result_is_complete_and_comes_back(made_up: Write) -> None:
     slug = made_up(value="float('nan')")
     assert call("check", slug, "--quiet")[:2] == (0, "results/made-up.json\nresults/made-up.curve.csv\n")
     written = json.loads(Path("results/made-up.json").read_text(encoding="utf-8"))
     assert written["schema"] == "regard.papers.result/1" and written["slug"] == slug
-    assert written["setting"] == {"seeds": [0, 1, 2, 3, 4], "quick": False, "device": "cpu", "model": None}
+    setting = {"seeds": [0, 1, 2, 3, 4], "quick": False, "device": "cpu", "model": None, "data": None}
+    assert written["setting"] == setting
     assert set(written["versions"]) >= {"regard", "torch", "transformers", "python"}
     assert set(written["machine"]) == {"device", "system", "cpus"} and written["seconds"] >= 0
     assert written["started"].endswith("+00:00") and "commit" in written

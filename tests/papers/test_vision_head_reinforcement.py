@@ -154,8 +154,7 @@ def test_the_board_has_it_and_its_trials_differ() -> None:
     assert all(bool((one - said[0]).abs().max() > 1e-3) for one in said[1:])
 
 
-def test_a_users_model_needs_a_file_of_questions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("REGARD_POPE", raising=False)
+def test_a_users_model_needs_a_file_of_questions() -> None:
     assert paper.CARD.check is not None
-    with pytest.raises(ValueError, match="set REGARD_POPE"):
+    with pytest.raises(ValueError, match="give --data a file of questions"):
         list(paper.CARD.check(Setting(seeds=(0,), model="nowhere")))

@@ -74,6 +74,7 @@ def check(
     seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds.", show_default="what claims need")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer items and steps: a trial, not a result.")] = False,
     model: Annotated[str | None, typer.Option(help="Local folder or hub name of your own model.")] = None,
+    data: Annotated[str | None, typer.Option(metavar="FILE", help="With --model: what it is asked.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
     results: Results = Path("results"),
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the paths of what was written.")] = False,
@@ -83,6 +84,8 @@ def check(
         raise typer.BadParameter("give a paper or --all", param_hint="SLUG, --all")
     if shard and not every:
         raise typer.BadParameter("it needs --all", param_hint="--shard")
+    if data and not model:
+        raise typer.BadParameter("it needs --model", param_hint="--data")
     part = _part(shard)
     from ..papers.cards import Setting, card, cards
 
@@ -96,7 +99,7 @@ def check(
     failed = []
     for one in chosen:
         count = seeds or one.seeds
-        setting = Setting(seeds=tuple(range(count)), quick=quick, device=device, model=model)
+        setting = Setting(seeds=tuple(range(count)), quick=quick, device=device, model=model, data=data)
         try:
             if every and _recorded(one, setting, results):
                 _note(f"{one.slug}: recorded already", quiet)

@@ -13,7 +13,7 @@ from ..edit.reinforce import ReinforceHeads
 from ..lens import Lens, attach
 from ..lens.vision_heads import default_layers, vision_heads
 from .cards import Card, Claim, Cost, Deviation, Entry, Evidence, Figure, Measured, Own, Setting
-from .cards.pope import POPE, Around, pope
+from .cards.pope import Around, pope
 
 PLAIN, DILUTED = "bench-vlm", "bench-vlm behind 32 tokens of text"
 LAYERS = (0, 1, 2)
@@ -242,8 +242,7 @@ def _llava(expected: float | None = None, within: float = 0.0, data: str = "POPE
     return Own(
         model="llava-hf/llava-1.5-7b-hf",
         data=data,
-        command=f"{POPE}=pope.jsonl regard papers check vision-head-reinforcement "
-        "--model llava-hf/llava-1.5-7b-hf --device cuda",
+        command="regard papers check vision-head-reinforcement --model llava-hf/llava-1.5-7b-hf --data pope.jsonl --device cuda",
         expected=expected,
         within=within,
     )

@@ -1,12 +1,10 @@
 """See What You Are Told: Visual Attention Sink in Large Multimodal Models."""
 
-import json
-import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import date
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +19,7 @@ from ..edit.visual_sinks import OTHER, SHOWN, VISUAL, RedistributeVisualSinks, b
 from ..lens import Lens, attach
 from ..lens.sink_dims import SinkDims, find_sink_dims
 from .cards import Card, Claim, Cost, Deviation, Entry, Evidence, Figure, Measured, Own, Setting
+from .cards.pope import pope
 
 BENCH = "bench-vlm with 4 constant patches"
 LAYERS = (1, 2)
@@ -28,7 +27,6 @@ LAYERS = (1, 2)
 ITEMS = 3000
 DRAWN = 4_000_037
 """The seed of the pictures, of which no model was trained on any."""
-POPE = "REGARD_POPE"
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,51 +215,27 @@ def written_out(
 
 def _own(setting: Setting) -> Iterator[Measured]:
     """Yield the F1 score of a user's model on questions whether an object is in an image."""
-    from transformers import AutoModelForImageTextToText, AutoProcessor
-
-    file = os.environ.get(POPE)
-    if not file:
-        raise ValueError(
-            f'set {POPE} to a file of questions, a JSON object a line: {{"image": "a.jpg", "text": "Is there ...?", "label": '
-            f'"yes"}}, with images beside it'
-        )
+    asked = pope(setting)
     assert setting.model is not None
-    questions = [json.loads(line) for line in Path(file).read_text(encoding="utf-8").splitlines() if line.strip()]
-    questions = questions[:50] if setting.quick else questions
-    processor = AutoProcessor.from_pretrained(setting.model)
-    model = AutoModelForImageTextToText.from_pretrained(setting.model, dtype="auto").to(setting.device).eval()
-    lens = attach(model, processor)
-    found = find_sink_dims(lens, [question["text"] for question in questions[:5]])
+    found = find_sink_dims(asked.lens, [question["text"] for question in asked.questions[:5]])
     gated = edit_of(found)
-    arms: dict[str, Edit | None] = {
-        "base": None,
-        "gated": gated,
-        "all": edit_of(found, min_image_mass=0.0, min_nonsink_share=0.0),
-        "random": Misplaced(gated, 0),
-        "rest": edit_of(found, give_to="rest"),
-        "hidden": Masked(gated),
-        "hidden at random": Masked(gated, 0),
+    arms: dict[str, list[Edit]] = {
+        "base": [],
+        "gated": [gated],
+        "all": [edit_of(found, min_image_mass=0.0, min_nonsink_share=0.0)],
+        "random": [Misplaced(gated, 0)],
+        "rest": [edit_of(found, give_to="rest")],
+        "hidden": [Masked(gated)],
+        "hidden at random": [Masked(gated, 0)],
     }
-    f1 = {name: _f1(lens, questions, Path(file).parent, edit) for name, edit in arms.items()}
+    f1 = {name: asked.f1(asked.said(partial(_within, asked.lens, edits))[0]) for name, edits in arms.items()}
     yield Measured("gain", setting.model, 0, f1["gated"], {"base": f1["base"], "rest": f1["rest"]}, "POPE")
     yield Measured("gate", setting.model, 0, f1["gated"], {"all": f1["all"], "random": f1["random"]}, "POPE")
     yield Measured("masking", setting.model, 0, f1["hidden"], {"random": f1["hidden at random"]}, "POPE")
 
 
-@torch.no_grad()
-def _f1(lens: Lens, questions: Sequence[Mapping[str, str]], folder: Path, edit: Edit | None) -> float:
-    """Return 100 times F1 of "yes", by the first word that the model says."""
-    hits = said_yes = true_yes = 0
-    with nullcontext() if edit is None else lens.edit(edit):
-        for question in questions:
-            text = f"{question['text']} Answer with yes or no."
-            content = [{"type": "image", "path": str(folder / question["image"])}, {"type": "text", "text": text}]
-            x = lens.encode([{"role": "user", "content": content}])
-            out: Any = lens.model.generate(**x, max_new_tokens=3, do_sample=False)  # type: ignore[operator]
-            said = lens.processor.batch_decode(out[:, x["input_ids"].shape[1] :])[0].strip().lower().startswith("yes")
-            truth = question["label"].lower() == "yes"
-            hits, said_yes, true_yes = hits + (said and truth), said_yes + said, true_yes + truth
-    return 200 * hits / max(said_yes + true_yes, 1)
+def _within(lens: Lens, edits: Sequence[Edit], x: Mapping[str, Any]) -> AbstractContextManager[Any]:
+    return lens.edit(*edits)
 
 
 def on_board(lens: Lens, x: Mapping[str, Tensor], trial: Mapping[str, Any], seed: int) -> AbstractContextManager[Any]:
@@ -274,8 +248,8 @@ def _pope(expected: float, within: float) -> Own:
     return Own(
         model="llava-hf/llava-1.5-7b-hf",
         data="POPE",
-        command=f"{POPE}=pope.jsonl regard papers check visual-attention-redistribution "
-        "--model llava-hf/llava-1.5-7b-hf --device cuda",
+        command="regard papers check visual-attention-redistribution --model llava-hf/llava-1.5-7b-hf --data pope.jsonl "
+        "--device cuda",
         expected=expected,
         within=within,
     )

@@ -95,12 +95,13 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """How a check is run: which seeds, whether with fewer items and steps, where, and on which model of the user's, if any."""
+    """How a check is run: seeds, whether with fewer items and steps, where, and on which model and data of a user, if any."""
 
     seeds: tuple[int, ...]
     quick: bool = False
     device: str = "cpu"
     model: str | None = None
+    data: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,6 @@
 """POPE on a model of the user's: questions whether an object is in an image, answered by the first word."""
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from torch import Tensor
 from ...lens import Lens, attach
 from .card import Setting
 
-POPE = "REGARD_POPE"
 Around = Callable[[Mapping[str, Any]], AbstractContextManager[Any]]
 """What a model answers within, given the inputs of one question."""
 
@@ -58,20 +56,21 @@ class Pope:
 
 
 def pope(setting: Setting) -> Pope:
-    """Load the setting's model, and the questions of the file that REGARD_POPE names: 50 of them for a quick run.
+    """Load the setting's model, and the questions of its data: 50 of them for a quick run.
 
-    Raises ValueError if no file is named.
+    Raises ValueError if no file of questions is given.
     """
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    file = os.environ.get(POPE)
-    if not file:
+    if setting.data is None:
         raise ValueError(
-            f'set {POPE} to a file of questions, a JSON object a line: {{"image": "a.jpg", "text": "Is there ...?", "label": '
-            f'"yes"}}, with images beside it'
+            'give --data a file of questions, a JSON object a line: {"image": "a.jpg", "text": "Is there ...?", "label": '
+            '"yes"}, with images beside it'
         )
     assert setting.model is not None
-    questions = [json.loads(line) for line in Path(file).read_text(encoding="utf-8").splitlines() if line.strip()]
+    questions = [
+        json.loads(line) for line in Path(setting.data).read_text(encoding="utf-8").splitlines() if line.strip()
+    ]
     processor = AutoProcessor.from_pretrained(setting.model)
     model = AutoModelForImageTextToText.from_pretrained(setting.model, dtype="auto").to(setting.device).eval()
-    return Pope(attach(model, processor), questions[:50] if setting.quick else questions, Path(file).parent)
+    return Pope(attach(model, processor), questions[:50] if setting.quick else questions, Path(setting.data).parent)

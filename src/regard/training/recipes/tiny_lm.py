@@ -42,7 +42,7 @@ class TinyLM(Recipe):
         "Rows of `regard.worlds.LittleEnglish`, split `train`: stories, indirect-object sentences, coloured objects, "
         "multiple choice and layouts, made up from the seed and the step. A share of the rows is `regard.worlds.Induction` "
         "over the same vocabulary: random words of which a stretch comes twice. The first steps have nothing but short rows of "
-        "that kind. Evaluated on the split `eval`, whose pairs of "
+        "that kind, and half of the first layer's heads begin with looking one token back. Evaluated on the split `eval`, whose pairs of "
         "people and colours of objects are in no training text."
     )
 
@@ -56,15 +56,21 @@ class TinyLM(Recipe):
     width: int = 128
     length: int = 128
     repeated: float = 0.25
-    first_steps: int = 600
+    first_steps: int = 400
     """Steps with rows of `Induction` alone: among stories, heads that copy were not learnt in any time that we had."""
     first_length: int = 32
+    looking_back: float = 3.0
+    """How strongly half of the first layer's heads look one token back before training, as the amplitude of their biases.
+
+    Without it, heads come to look three or four tokens back, as chance has it, and induction heads as far behind the token that
+    they copy.
+    """
 
     def model(self) -> nn.Module:
         from transformers import LlamaConfig, LlamaForCausalLM
 
         language = tokenizer()
-        return LlamaForCausalLM(
+        model = LlamaForCausalLM(
             LlamaConfig(
                 vocab_size=len(language),
                 hidden_size=self.width,
@@ -72,12 +78,26 @@ class TinyLM(Recipe):
                 num_hidden_layers=self.layers,
                 num_attention_heads=self.heads,
                 num_key_value_heads=self.heads,
+                attention_bias=True,
                 max_position_embeddings=1024,
                 bos_token_id=language.bos_token_id,
                 eos_token_id=language.eos_token_id,
                 pad_token_id=language.pad_token_id,
             )
         )
+        self._look_back(model)
+        return model
+
+    @torch.no_grad()
+    def _look_back(self, model: Any) -> None:
+        """Set biases so that their products, turned by rotary positions, are largest one token back."""
+        attention = model.model.layers[0].self_attn
+        turn = model.model.rotary_emb.inv_freq  # radians per token, of each pair of dimensions
+        shape = (self.heads // 2, len(turn))
+        keys = 2 * torch.pi * torch.rand(shape)
+        for projection, angle in ((attention.k_proj, keys), (attention.q_proj, keys - turn)):
+            bias = projection.bias.view(self.heads, -1)[: shape[0]]
+            bias.copy_(self.looking_back * torch.cat([angle.cos(), angle.sin()], -1))
 
     def batch(self, step: int) -> Mapping[str, Tensor]:
         if step < self.first_steps:

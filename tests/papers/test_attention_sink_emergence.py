@@ -45,7 +45,7 @@ def test_the_rate_is_the_triple_loop_over_eager_maps() -> None:
 def test_what_no_token_gets_and_what_is_before_the_sum() -> None:
     model, ids = bench("key bias")
     with torch.no_grad():
-        for name, weight in model.named_parameters():
+        for weight in model.parameters():
             if weight.ndim == 3:
                 weight.normal_(std=1.0)
     found = paper.sinks(model, ids)

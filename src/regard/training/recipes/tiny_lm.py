@@ -41,9 +41,9 @@ class TinyLM(Recipe):
     corpus = (
         "Rows of `regard.worlds.LittleEnglish`, split `train`: stories, indirect-object sentences, coloured objects, "
         "multiple choice and layouts, made up from the seed and the step. A share of the rows is `regard.worlds.Induction` "
-        "over the same vocabulary: random words of which a stretch comes twice. The first steps have nothing but short rows of "
-        "that kind, and half of the first layer's heads begin with looking one token back. Evaluated on the split `eval`, whose pairs of "
-        "people and colours of objects are in no training text."
+        "over the same vocabulary: random words of which a stretch comes twice. The first steps have nothing but short rows "
+        "of that kind, and half of the first layer's heads begin with looking one token back. Evaluated on the split `eval`, "
+        "whose pairs of people and colours of objects are in no training text."
     )
 
     steps: int = 4000

@@ -107,14 +107,23 @@ def test_the_command(joined: list[Card], tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     try:
         done = CliRunner().invoke(app, ["papers", "board", "made-up"])
+        again = CliRunner().invoke(app, ["papers", "board", "made-up", "--recorded"])
     finally:
         sys.modules.pop("regard.papers.boards.made_up", None)
     assert done.exit_code == 0 and "made-up: about 10 minutes" in done.stderr
-    assert "## Less of it, in tiny" in done.stdout
-    row = "| tiny | ours | method | strength 2 | 22 [2.37, 41.6] | 5 [3.04, 6.96] | 2 [2, 2], detectable 0 |"
+    assert "## made-up\n\nLess of it, in tiny.\n\n### Tiny\n" in done.stdout
+    assert again.exit_code == 0 and done.stdout.startswith(again.stdout)
+    row = "| ours | method | strength 2 | 22 [2.37, 41.6] | 5 [3.04, 6.96] | 2 [2, 2], detectable 0 |"
     assert row in done.stdout
     written = json.loads(Path("results/boards/made-up.json").read_text(encoding="utf-8"))
     assert written["title"] == "Less of it, in tiny" and written["scored"][0]["values"]["accuracy"][1] == 12.0
+
+
+def test_a_record_of_another_task_is_refused(joined: list[Card], tmp_path: Path) -> None:
+    boards.save(boards.run(TASK, SEEDS), tmp_path)
+    assert boards.load(TASK, tmp_path).scored == boards.run(TASK, SEEDS).scored
+    with pytest.raises(ValueError, match="no board of made-up as it is now: run it again"):
+        boards.load(replace(TASK, metrics={"accuracy": "lower", "length": "lower"}), tmp_path)
 
 
 def test_an_unknown_board_is_told() -> None:

@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 
 import regard.papers
-from regard.papers.cards import Card, card, cards
+from regard.papers.cards import Card, board, card, cards
 from regard.papers.cards.card import Family
 from regard.papers.cards.results import standing
 from regard.papers.cards.words import markdown
@@ -49,6 +49,14 @@ def test_the_page_of_the_documents_is_up_to_date() -> None:
     page = markdown([standing(one, ROOT / "results") for one in ALL])
     said = (ROOT / "docs" / "papers.md").read_text(encoding="utf-8")
     assert said == page, "run regard papers list --markdown > docs/papers.md"
+
+
+def test_the_tables_of_boards_in_the_documents_are_what_is_recorded() -> None:
+    said = (ROOT / "docs" / "boards.md").read_text(encoding="utf-8")
+    for task in board.tasks():
+        assert board.markdown(board.load(task, ROOT / "results")) in said, (
+            f"put in what papers board {task.name} --recorded prints"
+        )
 
 
 def test_an_unknown_slug_has_neighbours() -> None:

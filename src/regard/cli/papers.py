@@ -144,6 +144,7 @@ def board(
     seeds: Annotated[int, typer.Option(min=5, help="How many seeds.")] = 5,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer items and steps: a trial, not a result.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    recorded: Annotated[bool, typer.Option("--recorded", help="Run nothing: print what is recorded.")] = False,
     results: Results = Path("results"),
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the path of what was written.")] = False,
 ) -> None:
@@ -153,6 +154,9 @@ def board(
 
     try:
         chosen = boards.named(task)
+        if recorded:
+            typer.echo(boards.markdown(boards.load(chosen, results)), nl=False)
+            return
         minutes = chosen.cost.quick_minutes if quick else chosen.cost.minutes * seeds / 5
         _note(f"{task}: {_cost(minutes, chosen.cost.memory_gb)}", quiet)
         setting = Setting(seeds=tuple(range(seeds)), quick=quick, device=device)

@@ -181,9 +181,32 @@ def run(task: Task, setting: Setting, progress: Callable[[int, int], None] | Non
     return Board(task, setting, scored, started.isoformat(timespec="seconds"), time.perf_counter() - clock)
 
 
+def place(task: Task, folder: Path) -> Path:
+    """Return the file of a board."""
+    return folder / "boards" / f"{task.name}.json"
+
+
+def load(task: Task, folder: Path) -> Board:
+    """Return the board that `save` wrote; raises OSError if there is none, ValueError if it is of another task or form."""
+    path = place(task, folder)
+    values = json.loads(path.read_text(encoding="utf-8"))
+    if values.get("schema") != SCHEMA or values["task"] != task.name or values["metrics"] != dict(task.metrics):
+        raise ValueError(f"{path} is no board of {task.name} as it is now: run it again")
+    scored = [
+        Scored(
+            **{name: one[name] for name in ("bench", "name", "role", "trial")},
+            values={metric: tuple(column) for metric, column in one["values"].items()},
+            **{kind: {metric: Spread(**found) for metric, found in one[kind].items()} for kind in ("spreads", "ahead")},
+        )
+        for one in values["scored"]
+    ]
+    setting = Setting(**{**values["setting"], "seeds": tuple(values["setting"]["seeds"])})
+    return Board(task, setting, scored, values["started"], values["seconds"])
+
+
 def save(board: Board, folder: Path) -> Path:
     """Write a board as JSON into `boards` of a folder, or of its `quick` where it was a trial, and return the path."""
-    path = folder / ("quick" if board.setting.quick else "") / "boards" / f"{board.task.name}.json"
+    path = place(board.task, folder / ("quick" if board.setting.quick else ""))
     path.parent.mkdir(parents=True, exist_ok=True)
     values = {
         "schema": SCHEMA,
@@ -203,23 +226,23 @@ def save(board: Board, folder: Path) -> Path:
 
 
 def markdown(board: Board) -> str:
-    """Return a board as a Markdown table: means with intervals, and the paired lead over the base, in which 0 means a tie."""
-    head = ["model", "method", "role", "tuned to"]
-    head += [f"{metric} ({better} is better)" for metric, better in board.task.metrics.items()]
-    head += [f"ahead of the base in {metric}" for metric in board.task.metrics]
-    rows = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    for one in board.scored:
-        tuned = ", ".join(f"{name} {value}" for name, value in one.trial.items()) or "nothing"
-        cells = [
-            one.bench,
-            one.name,
-            one.role,
-            tuned,
-            *(interval(one.spreads[metric]) for metric in board.task.metrics),
-        ]
-        cells += [_lead(one.ahead.get(metric)) for metric in board.task.metrics]
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join([f"## {board.title}", "", *rows]) + "\n"
+    """Return a board as Markdown, a table for each bench model.
+
+    Given are means with intervals, and the paired lead over the base, in which 0 means a tie.
+    """
+    metrics = board.task.metrics
+    head = ["method", "role", "tuned to"]
+    head += [f"{metric} ({better} is better)" for metric, better in metrics.items()]
+    head += [f"ahead of the base in {metric}" for metric in metrics]
+    lines = [f"## {board.task.name}", "", f"{board.title}."]
+    for bench in board.task.benches:
+        lines += ["", f"### {bench[0].upper()}{bench[1:]}", "", f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+        for one in board.scored:
+            if one.bench == bench:
+                tuned = ", ".join(f"{name} {value}" for name, value in one.trial.items()) or "nothing"
+                cells = [one.name, one.role, tuned, *(interval(one.spreads[metric]) for metric in metrics)]
+                lines.append(f"| {' | '.join([*cells, *(_lead(one.ahead.get(metric)) for metric in metrics)])} |")
+    return "\n".join(lines) + "\n"
 
 
 def _lead(lead: Spread | None) -> str:

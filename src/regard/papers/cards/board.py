@@ -194,9 +194,13 @@ def load(task: Task, folder: Path) -> Board:
         raise ValueError(f"{path} is no board of {task.name} as it is now: run it again")
     scored = [
         Scored(
-            **{name: one[name] for name in ("bench", "name", "role", "trial")},
-            values={metric: tuple(column) for metric, column in one["values"].items()},
-            **{kind: {metric: Spread(**found) for metric, found in one[kind].items()} for kind in ("spreads", "ahead")},
+            one["bench"],
+            one["name"],
+            one["role"],
+            one["trial"],
+            {metric: tuple(column) for metric, column in one["values"].items()},
+            {metric: Spread(**found) for metric, found in one["spreads"].items()},
+            {metric: Spread(**found) for metric, found in one["ahead"].items()},
         )
         for one in values["scored"]
     ]

@@ -198,3 +198,21 @@ def test_bench_sink_is_trained_and_loads_through_plain_transformers(
     assert found["least_loss"] < found["loss"] < torch.tensor(31.0).log()  # learnt, and not more than there is to learn
     with pytest.raises(Exception, match="UNK"):
         tokenizer("hello")
+
+
+def test_a_short_run_has_checkpoints_too_and_goes_on_after_a_kill(tmp_path: Path) -> None:
+    class Killed(Exception):
+        pass
+
+    def kill(done: int, steps: int) -> None:
+        if done == 17:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train("bench-sink", tmp_path / "m", steps=20, progress=kill)
+    assert list(tmp_path.glob(".m.*/checkpoints/step-000000016")) and not (tmp_path / "m").exists()
+    done: list[int] = []
+    train("bench-sink", tmp_path / "m", steps=20, progress=lambda step, steps: done.append(step))
+    assert done == [17, 18, 19, 20]
+    train("bench-sink", tmp_path / "whole", steps=20)
+    assert (tmp_path / "m/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()

@@ -28,12 +28,13 @@ def train(
 ) -> Path:
     """Train a recipe of `training.recipes` by its name into the folder `out`, and return this.
 
-    `steps` takes the place of the recipe's number of steps, and its schedule is over these. `progress` gets the number
-    of steps done and of all steps. Otherwise as `build`; raises ValueError for a name that no recipe has.
+    `steps` takes the place of the recipe's number of steps: its schedule is over these, with five checkpoints at least.
+    `progress` gets the number of steps done and of all steps. Otherwise as `build`; raises ValueError for a name that no
+    recipe has.
     """
     recipe = recipes.named(name)
     if steps is not None:
-        recipe = replace(recipe, steps=steps)
+        recipe = replace(recipe, steps=steps, checkpoint_every=min(recipe.checkpoint_every, max(steps // 5, 1)))
     return build(recipe, out, progress=progress, device=device)
 
 

@@ -108,10 +108,10 @@ class TinyLM(Recipe):
         told = LittleEnglish(length=self.length).sample(self.batch_size - repeats, self.seed, step)
         repeated = self._repeats(repeats, self.seed, step)
         foretold = torch.cat([told.roles["answer"], repeated.scored])
-        learnt = torch.cat([told.scored, repeated.scored])
+        # Random words count as well: a head that finds nothing to copy has to learn to do nothing.
         return {
             "input_ids": torch.cat([told.ids, repeated.ids]),
-            "weights": learnt.float().masked_fill(foretold, ANSWER),
+            "weights": torch.ones(foretold.shape).masked_fill(foretold, ANSWER),
         }
 
     def loss(self, model: Any, batch: Mapping[str, Tensor]) -> Tensor:

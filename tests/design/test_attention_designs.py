@@ -248,3 +248,23 @@ def test_one_token_repeated_is_everywhere_the_same_but_with_learnt_positions() -
     gpt2 = GPT2LMHeadModel(GPT2Config(**shape, n_layer=2, n_head=4, n_positions=64)).eval()
     assert apart(llama(), 7) < 1e-5 and apart(bloom, 7) < 1e-5
     assert apart(gpt2, 7) > 1.0
+
+
+def test_weights_that_are_not_whole_are_refused_and_nothing_is_said_of_whole_ones(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    model = llama()
+    apply(model, KeyBias())
+    save(model, tmp_path)
+    capfd.readouterr()
+    load(tmp_path)
+    assert "UNEXPECTED" not in "".join(capfd.readouterr())
+    whole = load_file(tmp_path / "model.safetensors")
+    for lost, reason in (("layers.0.self_attn.q_proj", "lack model.layers.0"), ("design.k", "design.json says")):
+        rest = {name: value for name, value in whole.items() if lost not in name}
+        assert len(rest) < len(whole)
+        save_file(rest, tmp_path / "model.safetensors", metadata={"format": "pt"})
+        with pytest.raises(ValueError, match=reason):
+            load(tmp_path)

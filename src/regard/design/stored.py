@@ -1,7 +1,8 @@
 """A design beside its model's weights: what `design.json` holds, and how a model comes back with its designs."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -68,7 +69,8 @@ def describe(model: nn.Module, folder: str | Path) -> None:
 def load(folder: str | Path, **options: Any) -> Any:
     """Return the model that `save` wrote, with its designs and what they have learnt; options are those of `from_pretrained`.
 
-    Raises ValueError if the weights lack what a design has learnt, or the configuration names no class of transformers.
+    Raises ValueError if the weights lack what the model or a design has learnt, or the configuration names no class of
+    transformers.
     """
     import transformers
 
@@ -77,12 +79,27 @@ def load(folder: str | Path, **options: Any) -> Any:
     kind: Any = getattr(transformers, names[0], None)
     if kind is None:
         raise ValueError(f"the configuration in {folder} names {names[0]!r}, which is no class of transformers")
-    model = kind.from_pretrained(folder, **options)
+    with _silent():  # transformers would list what designs have learnt as unexpected
+        model, found = kind.from_pretrained(folder, output_loading_info=True, **options)
+    if missing := sorted(found["missing_keys"]):
+        raise ValueError(f"the weights in {folder} lack {', '.join(missing)}")
     plain = set(model.state_dict())
     for description in json.loads((folder / FILE).read_text(encoding="utf-8")):
         made(description).put(model)
     _fill(model, folder, set(model.state_dict()) - plain)
     return model
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def _fill(model: nn.Module, folder: Path, learnt: set[str]) -> None:

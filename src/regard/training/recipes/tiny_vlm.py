@@ -51,7 +51,7 @@ class TinyVlm(Recipe):
         "an empty picture in their place; `hallucinated` is the share of wrong answers to `contrary` that are the typical colour."
     )
 
-    steps: int = 3000
+    steps: int = 2200
     optimiser: AdamW = field(
         default_factory=lambda: AdamW(
             lr=2e-3, schedule="wsd", warmup=100, decay=0.3, betas=(0.9, 0.98), weight_decay=0.05

@@ -35,6 +35,14 @@ def test_later_rows_are_texts_and_repetitions_and_answers_weigh_more() -> None:
     }
 
 
+def test_some_steps_ask_for_colours_alone_and_learn_the_answers_alone() -> None:
+    batch = RECIPE.batch(RECIPE.asked[0])
+    texts = tokenizer().batch_decode(batch["input_ids"])
+    assert all("What colour is the" in text for text in texts) and len(texts) == 64
+    assert bool((batch["weights"].sum(1) == 1).all()) and not bool(batch["weights"][:, 0].any())
+    assert RECIPE.batch(RECIPE.asked[1])["input_ids"].shape == (32, 128)
+
+
 def test_the_loss_is_weighted_and_leaves_the_first_token_out() -> None:
     torch.manual_seed(0)
     model = TinyLM(layers=1, width=32, heads=2).model().eval()

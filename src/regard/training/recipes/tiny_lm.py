@@ -42,11 +42,12 @@ class TinyLM(Recipe):
         "Rows of `regard.worlds.LittleEnglish`, split `train`: stories, indirect-object sentences, coloured objects, "
         "multiple choice and layouts, made up from the seed and the step. A share of the rows is `regard.worlds.Induction` "
         "over the same vocabulary: random words of which a stretch comes twice. The first steps have nothing but short rows "
-        "of that kind, and half of the first layer's heads begin with looking one token back. Evaluated on the split `eval`, "
-        "whose pairs of people and colours of objects are in no training text."
+        "of that kind, and half of the first layer's heads begin with looking one token back; some later steps have nothing but "
+        "questions on coloured objects. Evaluated on the split `eval`, whose pairs of people and colours of objects are in no "
+        "training text."
     )
 
-    steps: int = 4000
+    steps: int = 4400
     optimiser: AdamW = field(
         default_factory=lambda: AdamW(lr=3e-3, schedule="wsd", warmup=50, betas=(0.9, 0.95), weight_decay=0.1)
     )
@@ -59,6 +60,8 @@ class TinyLM(Recipe):
     first_steps: int = 400
     """Steps with rows of `Induction` alone: among stories, heads that copy were not learnt in any time that we had."""
     first_length: int = 32
+    asked: tuple[int, int] = (3000, 3300)
+    """Between these steps there are questions on coloured objects alone: among texts the answers were not learnt either."""
     looking_back: float = 3.0
     """How strongly half of the first layer's heads look one token back before training, as the amplitude of their biases.
 
@@ -104,6 +107,9 @@ class TinyLM(Recipe):
             rows = self.batch_size * self.length // (2 * self.first_length)
             first = self._repeats(rows, self.seed, step, length=self.first_length)
             return {"input_ids": first.ids, "weights": first.scored.float()}
+        if self.asked[0] <= step < self.asked[1]:
+            asked = LittleEnglish().questions("coloured_objects", 2 * self.batch_size, self.seed, step)
+            return {"input_ids": asked.ids, "weights": asked.scored.float()}
         repeats = round(self.repeated * self.batch_size)
         told = LittleEnglish(length=self.length).sample(self.batch_size - repeats, self.seed, step)
         repeated = self._repeats(repeats, self.seed, step)

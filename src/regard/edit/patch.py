@@ -20,11 +20,12 @@ class PatchWeights(BaseEdit):
 
     Shape of weights: [batch or 1, pair, query, key], pairs in the order of `heads`; queries and keys are those of the run from
     its first token on, padding included. Rows behind the last one keep theirs; keys behind the last one, and keys that a row does
-    not see, get nothing.
+    not see, get nothing. Of each row the share `share` is replaced, and the rest is the row as it was.
     """
 
     heads: Sequence[tuple[int, int]] = field()
     weights: Tensor
+    share: float = 1.0
     stage: ClassVar[Stage] = "weights"
 
     def __post_init__(self) -> None:
@@ -41,9 +42,10 @@ class PatchWeights(BaseEdit):
         def rows(weights: Tensor, block: Block) -> Tensor:
             heads = slice(None) if block.heads is None else block.heads
             assert block.seen is not None
-            return given[:, heads, slice(*block.rows), slice(*block.cols)].to(weights.dtype) * block.seen
+            new = given[:, heads, slice(*block.rows), slice(*block.cols)].to(weights.dtype) * block.seen
+            return new if self.share == 1 else weights + self.share * (new - weights)
 
-        return Rewrite(rows).only(covered)
+        return Rewrite(rows).only(covered if self.share else torch.zeros_like(covered))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

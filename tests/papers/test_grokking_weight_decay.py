@@ -23,7 +23,7 @@ def run(grok: float | None, steps: int = paper.HORIZON, similar: float = 0.0, sp
                 "lr": 2e-3,
                 "eval_accuracy": 1.0 if done else 0.4,
                 "eval_mirrored": 1.0,
-                "eval_unmirrored": 1.0 if done else 0.02,
+                "eval_unmirrored": 1.0 if done else 0.0,
                 "eval_train_accuracy": 1.0 if step >= 200 else 0.5,
                 "eval_train_loss": 1 / step,
                 "eval_norm": 20 + step / 1000,

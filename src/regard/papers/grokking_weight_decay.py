@@ -87,7 +87,8 @@ def at(history: History, name: str, step: int | None = None) -> float:
     value = nan
     for row in history.rows:
         if f"eval_{name}" in row:
-            value = float(row[f"eval_{name}"] or nan)
+            found = row[f"eval_{name}"]
+            value = nan if found is None else float(found)
             if step is not None and (row["step"] or 0) >= step:
                 break
     return value
@@ -171,7 +172,7 @@ def predictions(found: Mapping[int, Mapping[tuple[float, str], History]]) -> Ite
     base, more, alone = error(BASELINE, True), error((*BASELINE, *DIAGNOSTICS), True), error(DIAGNOSTICS, False)
     for seed in sorted(set(seeds)):
         mine = [i for i, one in enumerate(seeds) if one == seed]
-        without, beside = (exp(log(fmean(kind[mine]) + 1e-12)) for kind in (base, more))
+        without, beside = (fmean(kind[mine]) for kind in (base, more))
         yield Measured("prediction", BENCH, seed, beside, {"baseline": without})
         yield Measured("prediction-alone", BENCH, seed, fmean(alone[mine]), {"baseline": without})
 

@@ -109,6 +109,50 @@ def test_figures_have_every_run_and_the_laws() -> None:
     assert all(len(row) == len(by["curves"].columns) for row in by["curves"].rows)
 
 
+def test_an_intervention_is_at_the_peak_and_its_placebo_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    control, asked = run(700), list[BenchGrokking]()
+    control.rows[5]["eval_entropy_spread"] = 0.5  # step 240
+
+    def sweep(recipes: list[BenchGrokking]) -> list[History]:
+        asked.extend(recipes)
+        return [run(700, spread=0.1), run(700, spread=0.2)]
+
+    monkeypatch.setattr(paper, "sweep", sweep)
+    found = paper.intervened(BenchGrokking(seed=2), control)
+    assert asked[0].renewed_at == 239 and asked[1].renewed_at not in (None, 239)
+    assert all(one.steps == control.steps == 720 and not one.target and one.seed == 2 for one in asked)
+    assert found.value == pytest.approx(0.11) and found.controls == {"control": 0.5, "placebo": pytest.approx(0.21)}
+
+
+def test_a_renewed_head_is_new_and_nothing_else_is() -> None:
+    import torch
+
+    from regard.training.recipes.bench_grokking import renew
+
+    recipe = BenchGrokking(layers=2, renewed_at=3)
+    model = recipe.model()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert not bool(recipe.batch(2)["renew"]) and "renew" not in BenchGrokking().batch(2)
+    recipe.loss(model, recipe.batch(2))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    recipe.loss(model, recipe.batch(3))
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {
+        f"gpt_neox.layers.{n}.attention.{w}.weight" for n in (0, 1) for w in ("query_key_value", "dense")
+    }
+    for layer in model.gpt_neox.layers:  # 4 heads of 16
+        assert torch.equal(layer.attention.query_key_value.weight[48:], before[_name(layer, model)][48:])
+    renew(model, 1)
+    assert not torch.equal(
+        model.gpt_neox.layers[0].attention.query_key_value.weight[48:96],
+        before["gpt_neox.layers.0.attention.query_key_value.weight"][48:96],
+    )
+
+
+def _name(layer: Any, model: Any) -> str:
+    return f"gpt_neox.layers.{list(model.gpt_neox.layers).index(layer)}.attention.query_key_value.weight"
+
+
 def test_arms_differ_in_one_thing() -> None:
     made = paper.arms(3, quick=False)
     assert [decay for decay, how in made if not how] == list(paper.DECAYS)

@@ -52,6 +52,7 @@ def check(setting: Setting) -> Iterator[Evidence]:
         runs = arms(seed, setting.quick)
         found[seed] = dict(zip(runs, sweep(list(runs.values())), strict=True))
         yield from of_seed(seed, found[seed])
+        yield intervened(runs[STANDARD, ""], found[seed][STANDARD, ""])
     yield from predictions(found)
     yield from figures(found)
 
@@ -143,6 +144,19 @@ def of_seed(seed: int, runs: Mapping[tuple[float, str], History]) -> Iterator[Ev
         yield Measured("speed", BENCH, seed, abs(power_law(decays, times).exponent - EXPONENT))
     else:
         yield Measured("speed", BENCH, seed, nan)
+
+
+def intervened(recipe: BenchGrokking, control: History) -> Measured:
+    """Draw a head of each layer anew when the spread of entropies is at its peak, and as a placebo at another time."""
+    steps = [int(row["step"] or 0) for row in control.rows if "eval_entropy_spread" in row]
+    spreads = [at(control, "entropy_spread", step) for step in steps]
+    peak = steps[spreads.index(max(spreads))]
+    others = [step for step in steps if step != peak] or steps
+    other = others[int(torch.randint(len(others), (), generator=torch.Generator().manual_seed(recipe.seed)))]
+    made = [replace(recipe, renewed_at=step - 1, steps=control.steps, target={}) for step in (peak, other)]
+    at_peak, placebo = (max(at(run, "entropy_spread", step) for step in steps) for run in sweep(made))
+    controls = {"control": max(spreads), "placebo": placebo}
+    return Measured("reinitialise", BENCH, recipe.seed, at_peak, controls)
 
 
 EXPONENT = 0.757
@@ -273,6 +287,14 @@ CLAIMS = (
         threshold=0.005, controls=NO_DECAY, why="half of what a larger pilot had; one of this size fell", bench=BENCH, own=_own(),
     ),
     Claim(
+        name="reinitialise",
+        statement="Drawing a head anew at the peak of sigma_H lowers this peak, and it is the peak that matters.",
+        reported="-.055 (p .0045) and -.038 pooled; the grok rate is unchanged", metric="peak of sigma_H over the run, nats",
+        measure="difference", against="control", direction="below", threshold=0.0, bench=BENCH, own=_own(),
+        controls={"control": "no intervention", "placebo": "the same head drawn anew at another time"},
+        why="any fall beyond a placebo's: acting at the peak cuts off what is scored, so a fall alone says nothing",
+    ),
+    Claim(
         name="boundary", statement="There is a critical weight decay that divides memorising from grokking.",
         reported="0.0158 [0.0109, 0.0200]", direction="below", threshold=log(2) / 2,
         metric=f"distance of the logarithms of the critical weight decay within {SHORT} and within {HORIZON} steps",
@@ -336,5 +358,5 @@ CARD = Card(
     ),
     claims=CLAIMS,
     check=check,
-    cost=Cost(minutes=45, quick_minutes=2, memory_gb=1),
+    cost=Cost(minutes=20, quick_minutes=2, memory_gb=1),
 )

@@ -20,7 +20,10 @@ JUDGED = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class BenchGrokking(Recipe):
-    """Reads `a b =` and says the answer; ends as soon as 99 % of the held-out pairs are right."""
+    """Reads `a b =` and says the answer; ends as soon as 99 % of the held-out pairs are right.
+
+    With `renewed_at`, the first head of each layer is drawn anew before that step, counted from 0.
+    """
 
     name = "bench-grokking"
     about = (
@@ -43,6 +46,7 @@ class BenchGrokking(Recipe):
     layers: int = 1
     heads: int = 4
     width: int = 64
+    renewed_at: int | None = None
     arithmetic: Modular = field(default_factory=lambda: Modular(p=59, split="ordered", fraction=0.4))
 
     def model(self) -> nn.Module:
@@ -73,9 +77,12 @@ class BenchGrokking(Recipe):
 
     def batch(self, step: int) -> Mapping[str, Tensor]:
         generator = torch.Generator().manual_seed(1_000_003 * (self.seed + 1) + step)
-        return {"ids": self._pairs.ids[torch.randint(len(self._pairs), (self.batch_size,), generator=generator)]}
+        ids = self._pairs.ids[torch.randint(len(self._pairs), (self.batch_size,), generator=generator)]
+        return {"ids": ids} if self.renewed_at is None else {"ids": ids, "renew": torch.tensor(step == self.renewed_at)}
 
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        if "renew" in batch and bool(batch["renew"]):
+            renew(model)
         return nn.functional.cross_entropy(_answers(model, batch["ids"]), batch["ids"][:, 3])
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
@@ -96,6 +103,19 @@ class BenchGrokking(Recipe):
             "entropy_spread": numbers.entropy_spread,
             "participation": numbers.participation,
         }
+
+
+@torch.no_grad()
+def renew(model: Any, head: int = 0) -> None:
+    """Draw a head of each layer of a GPT-NeoX anew: its queries, keys, values and what it writes."""
+    config = model.config
+    dim = config.hidden_size // config.num_attention_heads
+    for layer in model.gpt_neox.layers:
+        attention = layer.attention
+        inside, outside = slice(3 * dim * head, 3 * dim * (head + 1)), slice(dim * head, dim * (head + 1))
+        attention.query_key_value.weight[inside].normal_(0.0, config.initializer_range)
+        attention.query_key_value.bias[inside].zero_()
+        attention.dense.weight[:, outside].normal_(0.0, config.initializer_range)
 
 
 def _answers(model: Any, ids: Tensor) -> Tensor:

@@ -297,5 +297,5 @@ CARD = Card(
     ),
     claims=tuple(CLAIMS),
     check=check,
-    cost=Cost(minutes=8, quick_minutes=1.5, memory_gb=1),
+    cost=Cost(minutes=6, quick_minutes=1.5, memory_gb=1),
 )

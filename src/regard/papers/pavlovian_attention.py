@@ -387,5 +387,5 @@ CARD = Card(
     ),
     claims=CLAIMS,
     check=check,
-    cost=Cost(minutes=10, quick_minutes=1.5, memory_gb=1),
+    cost=Cost(minutes=6, quick_minutes=1.5, memory_gb=1),
 )

@@ -1,0 +1,68 @@
+"""How much each token of a text moves what a model says behind it: by gradient and by taking tokens away."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from .lens import Lens
+
+
+def influence(
+    lens: "Lens", x: Mapping[str, Any], by: Literal["gradient", "ablation"] = "gradient", *, size: int = 32
+) -> list[Tensor]:
+    """Return the influence of each token on the next-token distribution behind each text, [token] per example, sum 1.
+
+    By "gradient", the norm of the gradient of the largest logit with respect to the token's embedding; by "ablation", the
+    Kullback-Leibler divergence, in nats before it is scaled, when the token's embedding becomes the mean one of its text, `size`
+    texts at a time. This is what a rollout is to be compared with. Edits that are active count. Raises ValueError for a model
+    that gives no logits [example, token, vocabulary], or a text in which no token has any influence.
+    """
+    if by not in ("gradient", "ablation"):
+        raise ValueError(f"influence is by gradient or ablation, not {by!r}")
+    x = lens.encode(x)
+    model: Any = lens.model
+    embed = model.get_input_embeddings()
+    found = []
+    for row, real in enumerate(x.valid):
+        ids = x["input_ids"][row, real.to(x["input_ids"].device)][None]
+        embedded = embed(ids).detach()
+        scores = _by_gradient(model, embedded) if by == "gradient" else _by_ablation(model, embedded, size)
+        if not bool(scores.isfinite().all()) or not float(scores.sum()) > 0:
+            raise ValueError(f"no token of text {row + 1} has an influence on what comes behind it")
+        found.append((scores / scores.sum()).cpu())
+    return found
+
+
+def _by_gradient(model: Any, embedded: Tensor) -> Tensor:
+    with torch.enable_grad():
+        given = embedded.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(_last(model, given).max(), given)
+    return gradient[0].double().norm(dim=-1)
+
+
+@torch.no_grad()
+def _by_ablation(model: Any, embedded: Tensor, size: int) -> Tensor:
+    plain = _last(model, embedded).log_softmax(-1)
+    n = embedded.shape[1]
+    mean = embedded.mean(1)
+    parts = []
+    for start in range(0, n, size):
+        gone = torch.arange(start, min(start + size, n), device=embedded.device)
+        without = embedded.repeat(len(gone), 1, 1)
+        without[torch.arange(len(gone), device=embedded.device), gone] = mean
+        other = _last(model, without).log_softmax(-1)
+        parts.append((plain.exp() * (plain - other)).sum(-1))
+    return torch.cat(parts).clamp_min(0)
+
+
+def _last(model: Any, embedded: Tensor) -> Tensor:
+    """Return the logits behind the last token, [example, vocabulary] float64."""
+    logits = getattr(model(inputs_embeds=embedded, use_cache=False), "logits", None)
+    if logits is None or logits.ndim != 3:
+        raise ValueError(
+            f"{type(model).__name__} gives no logits for each token: take the model with its language-model head"
+        )
+    return logits[:, -1].double()

@@ -95,7 +95,8 @@ def rotary_profile(layers: int, curvature: float, length: int) -> Tensor:
     """Return the profile that arXiv 2502.01951, section 4.3, gives for rotary embeddings, by distance back, [length], sum 1.
 
     It is `binom(layers - 1 + x, x) exp(-curvature x^2)`, where `curvature` is the paper's `c theta^2` (in more dimensions, the
-    sum over frequencies). An order in x, up to constants that the paper does not give, and no identity. Raises as `decay_profile`.
+    sum over frequencies). An order in x, up to constants that the paper does not give, and no identity. Raises as
+    `decay_profile`.
     """
     if layers < 1 or length < 1 or not curvature > 0:
         raise ValueError(

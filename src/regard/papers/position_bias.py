@@ -311,5 +311,5 @@ CARD = Card(
     ),
     claims=CLAIMS,
     check=check,
-    cost=Cost(minutes=14, quick_minutes=2, memory_gb=1.5),
+    cost=Cost(minutes=15, quick_minutes=2, memory_gb=1.5),
 )

@@ -26,10 +26,10 @@ class BenchPosition(Recipe):
     )
     corpus = "Vectors of `regard.worlds.bursts`, made up from the seed and the step. Evaluated on classes that are new."
 
-    steps: int = 2500
+    steps: int = 1600
     optimiser: AdamW = field(default_factory=lambda: AdamW(lr=1e-3, schedule="constant", weight_decay=1e-6))
-    evaluate_every: int = 2500
-    checkpoint_every: int = 2500
+    evaluate_every: int = 1600
+    checkpoint_every: int = 1600
     batch_size: int = 64
     layers: int = 2
     mask: Seen = "causal"

@@ -6,7 +6,7 @@ A design is told twice: as a fast function, which the model trains and runs by, 
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 
@@ -57,6 +57,12 @@ class Given(NamedTuple):
         if self.mask.dtype != torch.bool:
             scores = scores + self.mask
         return scores.masked_fill(~self.seen, float("-inf"))
+
+    def softmax(self) -> Tensor:
+        """Return the output [batch, head, query, value_dim] of plain attention."""
+        return nn.functional.scaled_dot_product_attention(
+            self.q, self.each_head(self.k), self.each_head(self.v), self.mask, self.dropout, scale=self.scale
+        )
 
     def sum(self, weights: Tensor) -> Tensor:
         """Return the output [batch, head, query, value_dim] of weights [batch, head, query, key]."""
@@ -176,8 +182,10 @@ def rewritten(law: Callable[[Tensor, Tensor], Tensor]) -> Planned:
     return Planned("weights", planned)
 
 
-def apply(model: nn.Module, design: D) -> D:
-    """Give all attention modules of a model another attention, in training, inference and under a lens, and return the design.
+def apply(model: nn.Module, design: D, layers: Collection[int] | None = None) -> D:
+    """Give attention modules of a model another attention, in training, inference and under a lens, and return the design.
+
+    `layers` are those of the modules, by their own numbers from 0, None for all; the others attend by softmax as before.
 
     The model is one of transformers that attends through its AttentionInterface; what the design learns starts anew, and the
     optimiser is made after it. Raises ValueError for other models, for one that has such a design, and while a lens listens.
@@ -196,8 +204,9 @@ def apply(model: nn.Module, design: D) -> D:
         raise ValueError("a lens listens to this model: put a design into it between the lens's contexts")
     _register()
     for module in modules:
-        weight = next(module.parameters())
-        setattr(module, DESIGN, Learnt(design, _heads(module), weight))
+        if layers is None or module.layer_idx in layers:
+            weight = next(module.parameters())
+            setattr(module, DESIGN, Learnt(design, _heads(module), weight))
     for config in configs.values():
         setattr(config, _BEFORE, config._attn_implementation)
         config._attn_implementation_internal = NAME  # the setter would change configurations within this one, too
@@ -211,7 +220,8 @@ def remove(model: nn.Module) -> None:
     if not any(hasattr(module, DESIGN) for module in modules):
         raise ValueError("this model has no attention design")
     for module in modules:
-        delattr(module, DESIGN)
+        if hasattr(module, DESIGN):
+            delattr(module, DESIGN)
         if hasattr(module.config, _BEFORE):
             module.config._attn_implementation_internal = getattr(module.config, _BEFORE)
             delattr(module.config, _BEFORE)
@@ -266,7 +276,7 @@ def _attention(
     is_causal: bool | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    learnt: Learnt = getattr(module, DESIGN)
+    learnt: Learnt | None = getattr(module, DESIGN, None)
     for name in ("softcap", "s_aux", "position_bias"):
         if others.get(name) is not None:
             raise ValueError(f"{type(module).__name__} attends with {name}, which attention designs do not know")
@@ -276,4 +286,5 @@ def _attention(
         attention_mask = attention_mask.tril() if causal and query.shape[2] > 1 else attention_mask
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     given = Given(query, key, value, attention_mask[..., : key.shape[2]], scale, dropout)
-    return learnt.design.attend(given, learnt).transpose(1, 2).contiguous(), None
+    out = given.softmax() if learnt is None else learnt.design.attend(given, learnt)
+    return out.transpose(1, 2).contiguous(), None

@@ -15,7 +15,7 @@ from ..core.protocols import Edit
 from .attention import AttentionDesign, Given, Learnt, always, times_sum
 
 
-class _Positive(AttentionDesign):
+class Positive(AttentionDesign):
     """Weights `f(S)` for a positive f."""
 
     normalise: bool
@@ -41,7 +41,7 @@ class _Positive(AttentionDesign):
 
 
 @dataclass(frozen=True)
-class SigmoidAttention(_Positive):
+class SigmoidAttention(Positive):
     """Weights `sigmoid(S_ij)`, divided by their row sum only with `normalise`; no offset of `-log n` as in later work.
 
     Source: arXiv 2410.10781, section 7.2. The paper adds 1e-8 to the sum, which is left out here.
@@ -57,7 +57,7 @@ class SigmoidAttention(_Positive):
 
 
 @dataclass(frozen=True)
-class EluAttention(_Positive):
+class EluAttention(Positive):
     """Weights `elu(S_ij) + 1`, divided by their row sum only with `normalise`. Source: arXiv 2410.10781, section 7.2."""
 
     normalise: bool = False
@@ -67,7 +67,7 @@ class EluAttention(_Positive):
 
 
 @dataclass(frozen=True)
-class EluKernelAttention(_Positive):
+class EluKernelAttention(Positive):
     """Weights `scale * phi(q_i) phi(k_j)` with `phi = elu + 1`, divided by their row sum only with `normalise`.
 
     Queries and keys are rotated before phi. Source: arXiv 2410.10781, section 7.2.

@@ -1,0 +1,51 @@
+"""No mixing at all: a gated feed-forward layer in the place of attention."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from .mixer import Mixer, decoder_layers
+
+
+@dataclass(frozen=True)
+class TokenMLP(Mixer):
+    """Each token by itself: `down(silu(gate(h)) * up(h))`, with as many parameters as the attention that it replaces.
+
+    It begins at random. Source: arXiv 2510.11602, section 3 (MLP), whose hidden size is 4/3 of the width.
+    """
+
+    place: str | Sequence[int] = "uniform"
+
+    def put_at(self, model: Any, chosen: tuple[int, ...]) -> None:
+        for layer in chosen:
+            block = decoder_layers(model)[layer]
+            block.self_attn = _Tokens(block.self_attn, model.config.initializer_range)
+
+    def take(self, model: nn.Module) -> None:
+        for block in decoder_layers(model):
+            if isinstance(block.self_attn, _Tokens):
+                block.self_attn = block.self_attn.before[0]
+
+
+class _Tokens(nn.Module):
+    mixes = False
+
+    def __init__(self, attention: Any, std: float) -> None:
+        super().__init__()
+        self.before = [attention]  # in a list, so that it is no child and is neither trained nor saved
+        self.layer_idx = attention.layer_idx
+        like, width = attention.o_proj.weight, attention.o_proj.out_features
+        hidden = max(1, round(sum(p.numel() for p in attention.parameters()) / (3 * width)))
+        made = {"bias": False, "device": like.device, "dtype": like.dtype}
+        self.gate, self.up = (nn.Linear(width, hidden, **made) for _ in range(2))
+        self.down = nn.Linear(hidden, width, **made)
+        for linear in (self.gate, self.up, self.down):
+            nn.init.normal_(linear.weight, std=std)
+
+    def forward(self, hidden_states: Tensor, past_key_values: Any = None, **given: Any) -> tuple[Tensor, None]:
+        if past_key_values is not None:  # which counts its tokens by what layers put there
+            nothing = hidden_states.new_zeros(hidden_states.shape[0], 1, hidden_states.shape[1], 1)
+            past_key_values.update(nothing, nothing, self.layer_idx)
+        return self.down(nn.functional.silu(self.gate(hidden_states)) * self.up(hidden_states)), None

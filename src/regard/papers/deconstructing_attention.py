@@ -242,8 +242,8 @@ CLAIMS = (
     ),
     Claim(
         name="fixed-text", statement="Maps of a fixed text in every layer cannot recall.",
-        reported="LAMBADA 1.4 % against 22.9 %", metric=RECALL, direction="below", threshold=0.2, why="three times guessing, set before", bench=BENCH,
-        controls=STANDARD, own=_theirs(1.4, 1.0),
+        reported="LAMBADA 1.4 % against 22.9 %", metric=RECALL, direction="below", threshold=0.2,
+        why="three times guessing, set before", bench=BENCH, controls=STANDARD, own=_theirs(1.4, 1.0),
     ),
     Claim(
         name="fixed-random", statement="Maps of random vectors in every layer cannot recall.",
@@ -298,7 +298,8 @@ CLAIMS = (
         bench=BENCH, own=_theirs(None),
     ),
     Claim(
-        name="substitution", statement="In a trained model, the Taylor series replaces a layer's softmax better than key scores do.",
+        name="substitution",
+        statement="In a trained model, the Taylor series replaces a layer's softmax better than key scores do.",
         reported="not in the paper", metric="mean rise of the loss over layers, nats", measure="difference",
         against="key scores", direction="below", threshold=0.0, controls={"key scores": "key scores in its place"},
         why="any difference, set before", bench=BENCH,

@@ -58,6 +58,7 @@ class BenchMixer(Recipe):
                 max_position_embeddings=128,
                 bos_token_id=None,
                 eos_token_id=None,
+                initializer_range=0.1,
             )
         )
         if self.design is not None:

@@ -1,0 +1,114 @@
+"""Cross-attention maps of an encoder-decoder: with the reference before each token, or with what the model itself has said."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..core.call import Call
+from ..core.patchwork import Patchwork
+from ..core.where import Where
+from .rows import rows_of
+
+if TYPE_CHECKING:
+    from .lens import Lens
+
+_SOURCE = ("input_ids", "attention_mask", "input_features", "inputs_embeds")
+
+
+@dataclass(frozen=True, eq=False)
+class CrossMaps:
+    """All cross-attention of a batch, on the CPU.
+
+    Shapes: `weights` [example, layer, head, step, source]; `steps` [example, step] bool, False behind the end of a shorter
+    target; `ids` [example, step] are the decoder's inputs, of which step t is the t-th, the start token included: the row of step t says
+    where the model looked when it predicted token t + 1.
+    """
+
+    weights: Tensor
+    steps: Tensor
+    ids: Tensor
+
+
+def teacher_forced(lens: "Lens", x: Mapping[str, Any], decoder_input_ids: Tensor, pad: int | None = None) -> CrossMaps:
+    """Return the maps with the reference as the decoder's input, [example, step], in one pass; edits that are active count.
+
+    Steps behind the last token that is not `pad` do not count. Raises ValueError for a model without cross-attention.
+    """
+    given = {name: value for name, value in x.items() if name in _SOURCE}
+    met: dict[int, list[Tensor]] = {}
+    lens._run({**given, "decoder_input_ids": decoder_input_ids}, _keeping(met))
+    return CrossMaps(_stacked(lens, met), _until(decoder_input_ids, pad), decoder_input_ids.cpu())
+
+
+@torch.no_grad()
+def decoder_inputs(model: Any, x: Mapping[str, Tensor]) -> Tensor:
+    """Return what a model gives its decoder, [example, step], for a reference in `labels`: each family shifts them in its own way."""
+    met: list[Tensor] = []
+    handle = model.get_decoder().register_forward_pre_hook(
+        lambda module, args, kwargs: met.append(args[0] if args else kwargs["input_ids"]), with_kwargs=True
+    )
+    try:
+        model(**x)
+    finally:
+        handle.remove()
+    return met[0]
+
+
+@torch.no_grad()
+def generated(lens: "Lens", x: Mapping[str, Any], **options: Any) -> CrossMaps:
+    """Return the maps of a greedy generation, in which each step's row comes with what the model has said before it.
+
+    `options` are those of `generate`. Maps stop before the last token said, which nothing was predicted from. Raises ValueError
+    for sampling or beams, whose steps change rows, and for a model without cross-attention.
+    """
+    if options.get("num_beams", 1) != 1 or options.get("do_sample") or options.get("num_return_sequences", 1) != 1:
+        raise ValueError(
+            "maps of a generation are those of a greedy one: no beams, no sampling, one sequence an example"
+        )
+    given = {name: value for name, value in x.items() if name in _SOURCE}
+    met: dict[int, list[Tensor]] = {}
+    model: Any = lens.model
+    with _listening(lens, met):
+        said: Tensor = model.generate(**given, **{**options, "num_beams": 1, "do_sample": False})
+    pad = getattr(getattr(model, "generation_config", None), "pad_token_id", None)
+    ids = said[:, :-1]
+    weights = _stacked(lens, met)
+    if weights.shape[3] != ids.shape[1]:
+        raise ValueError(f"{weights.shape[3]} steps were heard, and {ids.shape[1]} tokens are behind them")
+    return CrossMaps(weights, _until(ids, pad), ids.cpu())
+
+
+@contextmanager
+def _listening(lens: "Lens", met: dict[int, list[Tensor]]) -> Iterator[None]:
+    with lens._of_this_thread(), lens._probing(_keeping(met)):
+        yield
+
+
+def _keeping(met: dict[int, list[Tensor]]) -> Any:
+    where = Where(role="cross")
+
+    def probe(call: Call, patchwork: Patchwork) -> None:
+        if where.at(call.site):
+            rows = rows_of(patchwork, range(call.op.heads), range(call.op.q_len))
+            met.setdefault(call.site.layer, []).append(rows.detach().float().cpu())
+
+    return probe
+
+
+def _stacked(lens: "Lens", met: dict[int, list[Tensor]]) -> Tensor:
+    if not met:
+        raise ValueError(lens._nothing(None, "cross"))
+    return torch.stack([torch.cat(met[layer], 2) for layer in sorted(met)], 1)
+
+
+def _until(ids: Tensor, pad: int | None) -> Tensor:
+    """Return the steps up to the last one that is not padding, [example, step] bool."""
+    if pad is None:
+        return torch.ones(ids.shape, dtype=torch.bool)
+    real = (ids != pad).cpu()
+    real[:, 0] = True  # a model may begin with its padding token, as T5 does
+    return real.flip(1).cummax(1).values.flip(1)

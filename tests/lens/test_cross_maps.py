@@ -1,0 +1,151 @@
+"""Maps of encoder-decoders: those of the library itself, whether the target is given or said, and the classes of the source."""
+
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from torch import Tensor
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    M2M100Config,
+    M2M100ForConditionalGeneration,
+    MarianConfig,
+    MarianMTModel,
+    MBartConfig,
+    MBartForConditionalGeneration,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+from regard.edit import ScaleKeys
+from regard.lens import attach
+from regard.lens.cross_maps import generated, teacher_forced
+from regard.segments.source_classes import CLASSES, source_classes
+
+SHAPE: dict[str, Any] = {
+    "vocab_size": 40, "d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "pad_token_id": 0, "bos_token_id": 1,
+    "eos_token_id": 1, "decoder_start_token_id": 1, "forced_eos_token_id": None, "init_std": 0.5,
+    "max_position_embeddings": 64,
+}  # fmt: skip
+
+
+def make(kind: str) -> Any:
+    torch.manual_seed(0)
+    match kind:
+        case "m2m100":
+            made: Any = M2M100ForConditionalGeneration(M2M100Config(**SHAPE))
+        case "mbart":
+            made = MBartForConditionalGeneration(MBartConfig(**SHAPE))
+        case "marian":
+            made = MarianMTModel(MarianConfig(**SHAPE))
+        case _:
+            made = T5ForConditionalGeneration(
+                T5Config(vocab_size=40, d_model=16, d_kv=8, d_ff=16, num_layers=2, num_heads=2, pad_token_id=0,
+                         eos_token_id=1, decoder_start_token_id=0, initializer_factor=1.0)
+            )  # fmt: skip
+    return made.eval()
+
+
+def inputs() -> tuple[dict[str, Tensor], Tensor]:
+    """Two sources of 9 and 6 tokens, and targets of 7 and 5 behind a start token."""
+    generator = torch.Generator().manual_seed(1)
+    ids, target = (torch.randint(3, 40, (2, n), generator=generator) for n in (9, 8))
+    mask = torch.ones_like(ids)
+    ids[1, 6:], mask[1, 6:], target[:, 0], target[1, 6:] = 0, 0, 1, 0
+    return {"input_ids": ids, "attention_mask": mask}, target
+
+
+@pytest.mark.parametrize("kind", ["m2m100", "mbart", "marian", "t5"])
+def test_maps_are_the_librarys_own(kind: str) -> None:
+    model, (x, target) = make(kind), inputs()
+    found = teacher_forced(attach(model), {**x, "labels": target}, target, pad=0)
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        own = model(**x, decoder_input_ids=target, output_attentions=True).cross_attentions
+    torch.testing.assert_close(found.weights, torch.stack(own, 1), atol=1e-5, rtol=1e-4)
+    assert found.steps.sum(1).tolist() == [8, 6] and torch.equal(found.ids, target)
+    assert bool((found.weights[1, ..., 6:] == 0).all())
+
+
+@pytest.mark.parametrize("kind", ["m2m100", "mbart", "marian", "t5"])
+def test_maps_of_a_generation_are_those_by_its_own_words(kind: str) -> None:
+    model, (x, _) = make(kind), inputs()
+    lens = attach(model)
+    said = generated(lens, x, max_new_tokens=7, min_new_tokens=7)
+    forced = teacher_forced(lens, x, said.ids)
+    torch.testing.assert_close(said.weights, forced.weights, atol=1e-5, rtol=1e-4)
+    assert said.ids.shape[1] == said.weights.shape[3] == 7 and not torch.equal(said.ids[:, 1:], said.ids[:, :-1])
+    begun = generated(lens, x, decoder_input_ids=torch.tensor([[1, 5], [1, 6]]), max_new_tokens=4, min_new_tokens=4)
+    assert begun.ids[:, :2].tolist() == [[1, 5], [1, 6]] and begun.weights.shape[3] == begun.ids.shape[1]
+    with torch.no_grad():
+        own = model.generate(**x, max_new_tokens=7, min_new_tokens=7, do_sample=False)
+    assert torch.equal(own[:, :-1], said.ids)
+
+
+def test_edits_count() -> None:
+    model, (x, target) = make("m2m100"), inputs()
+    lens = attach(model)
+    plain = teacher_forced(lens, x, target).weights
+    factors = torch.ones(2, 9)
+    factors[:, 2] = 0.0
+    with lens.edit(ScaleKeys(factors, "one", role="cross")):
+        found = teacher_forced(lens, x, target).weights
+    first = plain[:, 0].clone()  # whose inputs the edit leaves
+    first[..., 2] = 0
+    torch.testing.assert_close(found[:, 0], first / first.sum(-1, keepdim=True), atol=1e-5, rtol=1e-4)
+
+
+def test_what_cannot_be_is_said() -> None:
+    model, (x, target) = make("m2m100"), inputs()
+    for options in ({"num_beams": 2}, {"do_sample": True}):
+        with pytest.raises(ValueError, match="greedy"):
+            generated(attach(model), x, **options)
+    alone = LlamaForCausalLM(
+        LlamaConfig(vocab_size=40, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
+    )
+    with pytest.raises((ValueError, TypeError)):
+        teacher_forced(attach(alone), {"input_ids": x["input_ids"]}, target)
+
+
+def tokenizer() -> Any:
+    words = [
+        "<pad>",
+        "</s>",
+        "<s>",
+        "<unk>",
+        "eng_Latn",
+        "swh_Latn",
+        "\u2581the",
+        "\u2581cat",
+        ",",
+        "\u2581",
+        "\u2581.",
+        "$",
+        "\u2581a1",
+    ]
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordLevel({word: n for n, word in enumerate(words)}, unk_token="<unk>")),
+        pad_token="<pad>", eos_token="</s>", bos_token="<s>", unk_token="<unk>",
+    )  # fmt: skip
+    made.add_special_tokens({"additional_special_tokens": ["eng_Latn", "swh_Latn"]})
+    return made
+
+
+def test_classes_come_from_ids_and_not_from_places() -> None:
+    new, old = [4, 6, 7, 8, 9, 10, 11, 12, 3, 2, 1, 0], [6, 7, 8, 9, 10, 11, 12, 3, 2, 1, 4, 0]
+    names = {4: "tag", 1: "eos", 3: "special", 2: "special", 8: "punctuation", 9: "punctuation", 10: "punctuation"}
+    names[11] = "punctuation"
+    mask = torch.ones(1, 12, dtype=torch.long)
+    mask[0, -1] = 0
+    for layout in (new, old):
+        found = source_classes(tokenizer(), torch.tensor([layout]), mask)[0].tolist()
+        assert found[-1] == -1
+        assert [CLASSES[n] for n in found[:-1]] == [names.get(token, "content") for token in layout[:-1]]
+    told = source_classes(tokenizer(), torch.tensor([[4, 6]]), tags={6})[0].tolist()
+    assert [CLASSES[n] for n in told] == ["special", "tag"]
+    assert CLASSES[int(source_classes(tokenizer(), torch.tensor([[0]]))[0, 0])] == "special"

@@ -23,7 +23,7 @@ from transformers import (
 
 from regard.edit import ScaleKeys
 from regard.lens import attach
-from regard.lens.cross_maps import generated, teacher_forced
+from regard.lens.cross_maps import decoder_inputs, generated, teacher_forced
 from regard.segments.source_classes import CLASSES, source_classes
 
 SHAPE: dict[str, Any] = {
@@ -46,9 +46,9 @@ def make(kind: str) -> Any:
         case _:
             made = T5ForConditionalGeneration(
                 T5Config(vocab_size=40, d_model=16, d_kv=8, d_ff=16, num_layers=2, num_heads=2, pad_token_id=0,
-                         eos_token_id=1, decoder_start_token_id=0, initializer_factor=1.0)
+                         eos_token_id=1, decoder_start_token_id=0, initializer_factor=3.0)
             )  # fmt: skip
-    return made.eval()
+    return made.double().eval()  # T5's scores are large, and round
 
 
 def inputs() -> tuple[dict[str, Tensor], Tensor]:
@@ -67,7 +67,7 @@ def test_maps_are_the_librarys_own(kind: str) -> None:
     model.set_attn_implementation("eager")
     with torch.no_grad():
         own = model(**x, decoder_input_ids=target, output_attentions=True).cross_attentions
-    torch.testing.assert_close(found.weights, torch.stack(own, 1), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found.weights, torch.stack(own, 1).float(), atol=1e-5, rtol=1e-4)
     assert found.steps.sum(1).tolist() == [8, 6] and torch.equal(found.ids, target)
     assert bool((found.weights[1, ..., 6:] == 0).all())
 
@@ -80,11 +80,23 @@ def test_maps_of_a_generation_are_those_by_its_own_words(kind: str) -> None:
     forced = teacher_forced(lens, x, said.ids)
     torch.testing.assert_close(said.weights, forced.weights, atol=1e-5, rtol=1e-4)
     assert said.ids.shape[1] == said.weights.shape[3] == 7 and not torch.equal(said.ids[:, 1:], said.ids[:, :-1])
-    begun = generated(lens, x, decoder_input_ids=torch.tensor([[1, 5], [1, 6]]), max_new_tokens=4, min_new_tokens=4)
-    assert begun.ids[:, :2].tolist() == [[1, 5], [1, 6]] and begun.weights.shape[3] == begun.ids.shape[1]
+    start = model.config.decoder_start_token_id
+    begin = torch.tensor([[start, 5], [start, 6]])
+    begun = generated(lens, x, decoder_input_ids=begin, max_new_tokens=4, min_new_tokens=4)
+    assert torch.equal(begun.ids[:, :2], begin) and begun.weights.shape[3] == begun.ids.shape[1]
     with torch.no_grad():
         own = model.generate(**x, max_new_tokens=7, min_new_tokens=7, do_sample=False)
     assert torch.equal(own[:, :-1], said.ids)
+
+
+@pytest.mark.parametrize("kind", ["m2m100", "mbart", "marian", "t5"])
+def test_the_decoder_is_given_the_reference_as_the_family_shifts_it(kind: str) -> None:
+    model, (x, target) = make(kind), inputs()
+    found = decoder_inputs(model, {**x, "labels": target})
+    with torch.no_grad():
+        same = (model(**x, decoder_input_ids=found).logits, model(**x, labels=target).logits)
+    torch.testing.assert_close(*same)
+    assert torch.equal(found[0, 2:], target[0, 1:-1]) and found.shape == target.shape
 
 
 def test_edits_count() -> None:

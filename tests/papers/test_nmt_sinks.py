@@ -12,6 +12,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 from transformers import M2M100Config, M2M100ForConditionalGeneration, PreTrainedTokenizerFast
 
+from regard.lens.cross_maps import teacher_forced
 from regard.papers import nmt_sinks as paper
 from regard.papers.cards import Deviation, Figure, Measured, Setting
 from regard.papers.nmt_sinks import BENCH, CARD, CONTENT, EOS, TAG, _equations, classes_of, look, moved
@@ -24,8 +25,7 @@ def test_the_equations_are_exact_and_can_fail(monkeypatch: pytest.MonkeyPatch) -
     found = list(_equations())
     assert all(abs(one.value) <= BY_NAME[one.claim].tolerance for one in found)
     assert {one.claim for one in found} == {claim.name for claim in CARD.claims if claim.equation}
-    forced = paper.teacher_forced
-    monkeypatch.setattr(paper, "teacher_forced", lambda lens, x, ids, pad: forced(lens, x, ids.roll(1, 1), pad))
+    monkeypatch.setattr(paper, "teacher_forced", lambda lens, x, ids, pad: teacher_forced(lens, x, ids.roll(1, 1), pad))
     monkeypatch.setattr(paper, "spike_flatness", lambda share, tokens: share)
     monkeypatch.setattr(paper, "content_only", lambda rows, classes: rows.double())
     broken = {one.claim for one in _equations() if abs(one.value) > BY_NAME[one.claim].tolerance}
@@ -79,7 +79,7 @@ def test_numbers_of_a_seen_model_are_sums_over_its_maps() -> None:
     assert eos + tag + words == pytest.approx(1.0, abs=1e-5) and (EOS, TAG) == (1, 2)
     with torch.no_grad():
         inputs = pairs.inputs()
-        said = model(**inputs).logits.argmax(-1)  # type: ignore[operator]
+        said = model(**inputs).logits.argmax(-1)
     spoken = (pairs.target.roles["word"] | pairs.target.roles["filler"])[:, 1:]
     assert told(model, pairs) == pytest.approx(float((said == inputs["labels"])[spoken].float().mean()))
 
@@ -87,8 +87,8 @@ def test_numbers_of_a_seen_model_are_sums_over_its_maps() -> None:
 def test_a_users_model_is_measured_on_pairs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     words = ["<pad>", "</s>", "<s>", "<unk>", "en", "de", "a", "cat", "sat", ",", "eine", "katze"]
     made = Tokenizer(WordLevel({word: n for n, word in enumerate(words)}, unk_token="<unk>"))
-    made.pre_tokenizer = WhitespaceSplit()  # type: ignore[assignment]
-    made.post_processor = TemplateProcessing(single="en $A </s>", special_tokens=[("en", 4), ("</s>", 1)])  # type: ignore[assignment]
+    made.pre_tokenizer = WhitespaceSplit()
+    made.post_processor = TemplateProcessing(single="en $A </s>", special_tokens=[("en", 4), ("</s>", 1)])
     tokenizer: Any = PreTrainedTokenizerFast(
         tokenizer_object=made, pad_token="<pad>", eos_token="</s>", bos_token="<s>", unk_token="<unk>"
     )

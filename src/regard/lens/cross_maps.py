@@ -24,8 +24,8 @@ class CrossMaps:
     """All cross-attention of a batch, on the CPU.
 
     Shapes: `weights` [example, layer, head, step, source]; `steps` [example, step] bool, False behind the end of a shorter
-    target; `ids` [example, step] are the decoder's inputs, of which step t is the t-th, the start token included: the row of step t says
-    where the model looked when it predicted token t + 1.
+    target; `ids` [example, step] are the decoder's inputs, of which step t is the t-th, the start token included: the row of step
+    t says where the model looked when it predicted token t + 1.
     """
 
     weights: Tensor
@@ -46,7 +46,7 @@ def teacher_forced(lens: "Lens", x: Mapping[str, Any], decoder_input_ids: Tensor
 
 @torch.no_grad()
 def decoder_inputs(model: Any, x: Mapping[str, Tensor]) -> Tensor:
-    """Return what a model gives its decoder, [example, step], for a reference in `labels`: each family shifts them in its own way."""
+    """Return what a model gives its decoder, [example, step], for a reference in `labels`, which families shift differently."""
     met: list[Tensor] = []
     handle = model.get_decoder().register_forward_pre_hook(
         lambda module, args, kwargs: met.append(args[0] if args else kwargs["input_ids"]), with_kwargs=True

@@ -128,7 +128,7 @@ def shuffled(rows: Tensor, classes: Tensor, seed: int) -> Tensor:
 
 
 def null_score(rows: Tensor, gold: Tensor, classes: Tensor, draws: int = 20) -> float:
-    """Return by how many standard deviations `aligned` of filtered rows is above that of `shuffled` ones; inf where that is fixed."""
+    """Return by how many standard deviations `aligned` of filtered rows is above that of `shuffled` ones; inf without any."""
     found = torch.tensor([aligned(shuffled(rows, classes, seed), gold, classes) for seed in range(draws)])
     spread, lead = float(found.std()), aligned(rows, gold, classes) - float(found.mean())
     return lead / spread if spread else math.inf

@@ -208,6 +208,10 @@ def _theirs(expected: float | None, within: float = 0.0) -> Own:
 
 
 RECALL, LOSS = "share of names whose value is told", "held-out loss on both languages, nats"
+LOST = (
+    "more than half of what there is to recall; before a pilot it was 0.2 in all, but a mean of all bindings tells some values "
+    "without a look at the right place, so that it measured the width of the model (0.25 with a fixed text)"
+)
 STANDARD = {"standard": "the same model with attention"}
 CLAIMS = (
     Claim(
@@ -242,13 +246,13 @@ CLAIMS = (
     ),
     Claim(
         name="fixed-text", statement="Maps of a fixed text in every layer cannot recall.",
-        reported="LAMBADA 1.4 % against 22.9 %", metric=RECALL, direction="below", threshold=0.2,
-        why="three times guessing, set before", bench=BENCH, controls=STANDARD, own=_theirs(1.4, 1.0),
+        reported="LAMBADA 1.4 % against 22.9 %", metric=RECALL, direction="below", measure="difference", against="standard", threshold=-0.5,
+        why=LOST, bench=BENCH, controls=STANDARD, own=_theirs(1.4, 1.0),
     ),
     Claim(
         name="fixed-random", statement="Maps of random vectors in every layer cannot recall.",
-        reported="LAMBADA 1.3 % against 22.9 %", metric=RECALL, direction="below", threshold=0.2,
-        why="three times guessing, set before", bench=BENCH, controls=STANDARD, own=_theirs(1.3, 1.0),
+        reported="LAMBADA 1.3 % against 22.9 %", metric=RECALL, direction="below", measure="difference", against="standard", threshold=-0.5,
+        why=LOST, bench=BENCH, controls=STANDARD, own=_theirs(1.3, 1.0),
     ),
     Claim(
         name="fixed-copies", statement="Where a place is all that matters, fixed maps do.",

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..edit import ScaleKeys
 from ..lens import Lens, attach
-from ..lens.cross_maps import CrossMaps, generated, teacher_forced
+from ..lens.cross_maps import CrossMaps, decoder_inputs, generated, teacher_forced
 from ..measure.cross_sinks import (
     aligned,
     class_mass,
@@ -64,7 +64,7 @@ def check(setting: Setting) -> Iterator[Evidence]:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """A trained model on pairs, with its maps by the reference; `rows` [example, step, source] are means over layers and heads."""
+    """A trained model on pairs, with its maps by the reference; `rows` [example, step, source] are over layers and heads."""
 
     model: Any
     lens: Lens
@@ -127,7 +127,7 @@ def look(model: Any, pairs: Pairs) -> Seen:
 
 
 def moved(pairs: Pairs, seed: int) -> tuple[dict[str, Tensor], Tensor]:
-    """Return inputs in which `</s>` stands in a random place among the words, and where it is, [example]; the last one stays last.
+    """Return inputs in which `</s>` stands in a random place among the words, and where that is, [example].
 
     The tokens behind its new place move one back, so that a word is where `</s>` was.
     """
@@ -259,14 +259,14 @@ def _given(setting: Setting) -> Iterator[Evidence]:
 
 
 def measure_pair(lens: Lens, tokenizer: Any, pair: Mapping[str, str]) -> dict[str, float]:
-    """Return the mass on each class, the share of tokens that are no words, flatness raw and filtered, and content when generating."""
+    """Return the mass on each class, the share of tokens off words, flatness raw and filtered, and content when generating."""
     for side, attribute in (("source", "src_lang"), ("target", "tgt_lang")):
         if code := pair.get(f"{side}_language"):
             setattr(tokenizer, attribute, code)
     given = tokenizer(pair["source"], text_target=pair["target"], return_tensors="pt").to(lens.model.device)
     model: Any = lens.model
-    decoder = model.prepare_decoder_input_ids_from_labels(labels=given["labels"])
     x = {"input_ids": given["input_ids"], "attention_mask": given["attention_mask"]}
+    decoder = decoder_inputs(model, {**x, "labels": given["labels"]})
     classes = source_classes(tokenizer, x["input_ids"], x["attention_mask"])
     maps = teacher_forced(lens, x, decoder)
     raw = mean_distribution(maps.weights, maps.steps)

@@ -80,7 +80,7 @@ class BenchTranslation(Recipe):
 
 @torch.no_grad()
 def told(model: Any, pairs: Pairs) -> float:
-    """Return the share of the target's words and fillers that a model gives the highest logit, the reference being before them."""
+    """Return the share of the target's words and fillers that get a model's highest logit, the reference being before them."""
     given = {name: value.to(model.device) for name, value in pairs.inputs().items() if name != "labels"}
     said = model(**given).logits.argmax(-1).cpu()
     spoken = (pairs.target.roles["word"] | pairs.target.roles["filler"])[:, 1:]

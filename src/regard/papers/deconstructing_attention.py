@@ -246,12 +246,14 @@ CLAIMS = (
     ),
     Claim(
         name="fixed-text", statement="Maps of a fixed text in every layer cannot recall.",
-        reported="LAMBADA 1.4 % against 22.9 %", metric=RECALL, direction="below", measure="difference", against="standard", threshold=-0.5,
+        reported="LAMBADA 1.4 % against 22.9 %", metric=RECALL, direction="below", measure="difference",
+        against="standard", threshold=-0.5,
         why=LOST, bench=BENCH, controls=STANDARD, own=_theirs(1.4, 1.0),
     ),
     Claim(
         name="fixed-random", statement="Maps of random vectors in every layer cannot recall.",
-        reported="LAMBADA 1.3 % against 22.9 %", metric=RECALL, direction="below", measure="difference", against="standard", threshold=-0.5,
+        reported="LAMBADA 1.3 % against 22.9 %", metric=RECALL, direction="below", measure="difference",
+        against="standard", threshold=-0.5,
         why=LOST, bench=BENCH, controls=STANDARD, own=_theirs(1.3, 1.0),
     ),
     Claim(

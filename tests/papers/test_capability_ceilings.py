@@ -57,13 +57,12 @@ def write_family(folder: Path) -> str:
     return ",".join(names)
 
 
-def test_a_family_is_scored_and_its_slopes_are_fitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_family_is_scored_and_its_slopes_are_fitted(tmp_path: Path) -> None:
     family = write_family(tmp_path)
     assert paper.CARD.check is not None
-    with pytest.raises(ValueError, match="set REGARD_CHOICES"):
+    with pytest.raises(ValueError, match="give --data a file"):
         list(paper.CARD.check(Setting(seeds=(0,), model=family)))
-    monkeypatch.setenv("REGARD_CHOICES", str(tmp_path / "items.jsonl"))
-    found = list(paper.CARD.check(Setting(seeds=(0,), model=family)))
+    found = list(paper.CARD.check(Setting(seeds=(0,), model=family, data=str(tmp_path / "items.jsonl"))))
     figures = {one.name: one for one in found if isinstance(one, Figure)}
     assert [row[0] for row in figures["family"].rows] == family.split(",")
     assert all(len(row) == len(figures["family"].columns) for row in figures["family"].rows)

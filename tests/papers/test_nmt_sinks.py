@@ -1,6 +1,7 @@
 """The claims on sinks of translation: their equations can fail, tokens are moved as they say, and a user's model is measured."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def test_numbers_of_a_seen_model_are_sums_over_its_maps() -> None:
     assert told(model, pairs) == pytest.approx(float((said == inputs["labels"])[spoken].float().mean()))
 
 
-def test_a_users_model_is_measured_on_pairs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_users_model_is_measured_on_pairs(tmp_path: Path) -> None:
     words = ["<pad>", "</s>", "<s>", "<unk>", "en", "de", "a", "cat", "sat", ",", "eine", "katze"]
     made = Tokenizer(WordLevel({word: n for n, word in enumerate(words)}, unk_token="<unk>"))
     made.pre_tokenizer = WhitespaceSplit()
@@ -103,8 +104,7 @@ def test_a_users_model_is_measured_on_pairs(monkeypatch: pytest.MonkeyPatch, tmp
     tokenizer.save_pretrained(tmp_path)
     assert CARD.check is not None
     setting = Setting(seeds=(0,), model=str(tmp_path))
-    monkeypatch.delenv(paper.PAIRS, raising=False)
-    with pytest.raises(ValueError, match="set REGARD_TRANSLATIONS"):
+    with pytest.raises(ValueError, match="give --data a file of pairs"):
         list(CARD.check(setting))
     file = tmp_path / "pairs.jsonl"
     pairs = [
@@ -112,8 +112,7 @@ def test_a_users_model_is_measured_on_pairs(monkeypatch: pytest.MonkeyPatch, tmp
         {"source": "cat sat", "target": "katze", "target_language": "de"},
     ]
     file.write_text("\n".join(map(json.dumps, pairs)), encoding="utf-8")
-    monkeypatch.setenv(paper.PAIRS, str(file))
-    found = list(CARD.check(setting))
+    found = list(CARD.check(replace(setting, data=str(file))))
     rows = {one.claim: one for one in found if isinstance(one, Measured)}
     assert rows.keys() == {"off-words", "similarity", "modes"}
     (figure,) = (one for one in found if isinstance(one, Figure))

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 def doctor(
     model: Annotated[
         str | None,
-        typer.Argument(metavar="[MODEL]", help="Local folder, hub name, or a model that comes with regard; without it, tiny-lm."),
+        typer.Argument(
+            metavar="[MODEL]", help="Local folder, hub name, or a model that comes with regard; without it, tiny-lm."
+        ),
     ] = None,
     known: Annotated[
         bool, typer.Option("--known", help="Measure what papers report of this model, beside what they report.")

@@ -26,7 +26,9 @@ def _print_schema(wanted: bool) -> None:
 def scan(
     model: Annotated[
         str | None,
-        typer.Argument(metavar="[MODEL]", help="Local folder, hub name, or a model that comes with regard; without it, tiny-lm."),
+        typer.Argument(
+            metavar="[MODEL]", help="Local folder, hub name, or a model that comes with regard; without it, tiny-lm."
+        ),
     ] = None,
     text: _options.Texts = None,
     messages: _options.Messages = None,

@@ -1,7 +1,6 @@
 """Capability Ceilings in Autoregressive Language Models: Empirical Evidence from Knowledge-Intensive Tasks."""
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
@@ -32,7 +31,7 @@ SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 def check(setting: Setting) -> Iterator[Evidence]:
     """Swap patterns between trained models, and fit a family of two sizes; or score a family of the user's, "A,B,C"."""
     if setting.model is not None:
-        yield from _family(setting.model, setting.device)
+        yield from _family(setting.model, setting)
         return
     for name, off in replayed():
         yield Deviation("replay", name, off)
@@ -166,19 +165,18 @@ def items_of(path: Path) -> list[Item]:
     return found
 
 
-def _family(names: str, device: str) -> Iterator[Evidence]:
+def _family(names: str, setting: Setting) -> Iterator[Evidence]:
     """Score a family of models on items of the user's, and fit slopes."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    where = os.environ.get("REGARD_CHOICES")
-    if not where:
+    if setting.data is None:
         raise ValueError(
-            'set REGARD_CHOICES to a file with a line for each item: {"question": "...", "options": [...], "answer": 0}'
+            'give --data a file with a line for each item: {"question": "...", "options": [...], "answer": 0}'
         )
-    items, scored, sizes = items_of(Path(where)), list[Scores](), list[int]()
+    items, scored, sizes = items_of(Path(setting.data)), list[Scores](), list[int]()
     family = names.split(",")
     for name in family:
-        model: Any = AutoModelForCausalLM.from_pretrained(name).to(device).eval()
+        model: Any = AutoModelForCausalLM.from_pretrained(name).to(setting.device).eval()
         scored.append(score(model, AutoTokenizer.from_pretrained(name), items))
         sizes.append(sum(one.numel() for one in model.parameters()))
     rows: list[list[str | float | int]] = []
@@ -199,7 +197,7 @@ def _family(names: str, device: str) -> Iterator[Evidence]:
 
 
 MATHS = "MMLU mathematics"
-COMMAND = "REGARD_CHOICES=items.jsonl regard papers check capability-ceilings --model {}"
+COMMAND = "regard papers check capability-ceilings --data items.jsonl --model {}"
 
 
 def _own(expected: float | None = None, within: float = 0.0) -> Own:
@@ -293,7 +291,7 @@ CARD = Card(
     ),
     real=(
         "`swap_report(attach(recipient), attach(donor), x)` swaps patterns of two models of one tokenizer with all controls; "
-        "`REGARD_CHOICES=items.jsonl regard papers check capability-ceilings --model A,B,C` scores a family and fits its slopes."
+        "`regard papers check capability-ceilings --model A,B,C --data items.jsonl` scores a family and fits its slopes."
     ),
     claims=tuple(CLAIMS),
     check=check,

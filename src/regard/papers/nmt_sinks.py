@@ -1,7 +1,6 @@
 """Attention Sinks in Massively Multilingual Neural Machine Translation: Discovery, Analysis, and Mitigation."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -33,7 +32,6 @@ from .cards import Card, Claim, Cost, Deviation, Evidence, Figure, Measured, Own
 BENCH = "bench-translation, 2+2 layers"
 DRAWN = 4_000_037
 """The seed of the pairs, of which no model was trained on any."""
-PAIRS = "REGARD_TRANSLATIONS"
 CONTENT, EOS, TAG = (CLASSES.index(name) for name in ("content", "eos", "tag"))
 
 
@@ -239,13 +237,12 @@ def _given(setting: Setting) -> Iterator[Evidence]:
     """Measure a user's model on pairs of texts."""
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-    file = os.environ.get(PAIRS)
-    if not file:
+    if setting.data is None:
         raise ValueError(
-            f'set {PAIRS} to a file of pairs, a JSON object a line: {{"source": "...", "target": "...", "source_language": '
+            'give --data a file of pairs, a JSON object a line: {"source": "...", "target": "...", "source_language": '
             '"eng_Latn", "target_language": "swh_Latn"}, the languages as the tokenizer names them, or without where it has none'
         )
-    pairs = [json.loads(line) for line in Path(file).read_text(encoding="utf-8").splitlines() if line.strip()]
+    pairs = [json.loads(line) for line in Path(setting.data).read_text(encoding="utf-8").splitlines() if line.strip()]
     tokenizer: Any = AutoTokenizer.from_pretrained(setting.model)
     model: Any = AutoModelForSeq2SeqLM.from_pretrained(setting.model).to(setting.device).eval()
     lens, name = attach(model, tokenizer), str(setting.model)
@@ -289,7 +286,7 @@ def _nllb(expected: float | None, within: float = 0.0) -> Own:
     model = "facebook/nllb-200-distilled-600M"
     return Own(
         model=model, data="FLORES", expected=expected, within=within,
-        command=f"{PAIRS}=pairs.jsonl regard papers check nmt-sinks --model {model}",
+        command=f"regard papers check nmt-sinks --model {model} --data pairs.jsonl",
     )  # fmt: skip
 
 
@@ -390,7 +387,7 @@ CARD = Card(
     real=(
         "`maps = teacher_forced(lens, x, decoder_input_ids)`, `classes = source_classes(tokenizer, ids, mask)`, then "
         "`class_mass` and `filtered` of `regard.measure.cross_sinks`. "
-        f"`{PAIRS}=pairs.jsonl regard papers check nmt-sinks --model facebook/nllb-200-distilled-600M` measures pairs of texts."
+        "`regard papers check nmt-sinks --model facebook/nllb-200-distilled-600M --data pairs.jsonl` measures pairs of texts."
     ),
     claims=CLAIMS,
     check=check,

@@ -81,8 +81,9 @@ def scan(tmp_path: Path, *arguments: str) -> dict:
 
 def test_a_scan_without_a_model_is_of_the_language_model_and_its_texts(tmp_path: Path) -> None:
     found = scan(tmp_path)
-    assert found["model"]["name"] == "tiny-lm" and found["texts"] == len(shipped.texts("tiny-lm")) == 15
-    assert len(found["parts"][0]["rows"]) == 4
+    assert found["model"]["name"] == "tiny-lm" and found["unit"] == "text"
+    (part,) = found["parts"]
+    assert len(part["lengths"]) == len(shipped.texts("tiny-lm")) == 15 and len(part["rows"]) == 4
 
 
 @pytest.mark.parametrize("given", [True, False])
@@ -90,8 +91,9 @@ def test_a_scan_of_the_model_that_sees(given: bool, tmp_path: Path) -> None:
     pictures = shipped.images("tiny-vlm")
     assert pictures is not None
     found = scan(tmp_path, "tiny-vlm", *(["--images", str(pictures)] if given else []))
-    assert found["texts"] == len(list(pictures.glob("*.png")))
-    assert "What is in this image?" in " ".join("".join(one["tokens"]) for one in found["examples"]).replace("▁", " ")
+    assert [part["name"] for part in found["parts"]] == ["main", "vision"]
+    assert len(found["parts"][0]["lengths"]) == len(list(pictures.glob("*.png")))
+    assert found["examples"][0]["tokens"][-6:] == ["▁What", "▁is", "▁in", "▁this", "▁image", "?"]
 
 
 def test_a_folder_of_the_same_name_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,6 +160,7 @@ def board(
         minutes = chosen.cost.quick_minutes if quick else chosen.cost.minutes * seeds / 5
         _note(f"{task}: {_cost(minutes, chosen.cost.memory_gb)}", quiet)
         setting = Setting(seeds=tuple(range(seeds)), quick=quick, device=device)
+        _one_bar()
         with _say.bar("comparing", 1, quiet) as progress:
             found = boards.run(chosen, setting, progress)
         path = boards.save(found, results)
@@ -225,6 +226,7 @@ def _check(card: "Card", setting: "Setting", results: Path, quiet: bool) -> None
     path.parent.mkdir(parents=True, exist_ok=True)
     check_writable(path)
     _note(f"{card.slug}: {_cost(minutes, card.cost.memory_gb)}", quiet)
+    _one_bar()
     with _say.bar("checking", len(card.claims) * len(setting.seeds), quiet) as progress:
         result = run(card, setting, progress)
     written = save(result, card, results)
@@ -239,6 +241,13 @@ def _check(card: "Card", setting: "Setting", results: Path, quiet: bool) -> None
 
 def _cost(minutes: float, memory_gb: float) -> str:
     return f"about {minutes:.2g} minutes on two CPU cores, and {memory_gb:g} GB"
+
+
+def _one_bar() -> None:
+    """Keep transformers from showing a bar for every small model that it loads."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
 
 def _note(text: str, quiet: bool) -> None:

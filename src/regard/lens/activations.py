@@ -1,4 +1,4 @@
-"""Named activations: the residual stream around blocks, and queries, keys, values and head outputs of attention."""
+"""Named activations: the residual stream around blocks, feed-forward layers, and attention's queries, keys, values, outputs."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +18,7 @@ OF_CALLS: dict[str, Callable[[Call, Patchwork], Tensor]] = {
     "v": lambda call, patchwork: call.v,
     "z": lambda call, patchwork: patchwork.output(call.host),
 }
-OF_BLOCKS = ("resid_pre", "resid_post", "attn_out", "mlp_out")
+OF_BLOCKS = ("resid_pre", "resid_post", "attn_out", "mlp_in", "mlp_mid", "mlp_out")
 _MLP = re.compile(
     r"^(mlp|ffn|feed_forward|feedforward|ff|layer\.\d+\.densereludense|block_sparse_moe|moe)$", re.IGNORECASE
 )
@@ -83,11 +83,10 @@ class _Slot:
 
 
 def _read(block: nn.Module, attention: str, kind: str, slot: _Slot) -> Any:
+    def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        slot.put(next(x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)))
+
     if kind == "resid_pre":
-
-        def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            slot.put(next(x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)))
-
         return block.register_forward_pre_hook(before, with_kwargs=True)
 
     def after(module: nn.Module, args: Any, output: Any) -> None:
@@ -100,8 +99,24 @@ def _read(block: nn.Module, attention: str, kind: str, slot: _Slot) -> Any:
         return (block.get_submodule(attention) if isinstance(whole, nn.ModuleList) else whole).register_forward_hook(
             after
         )
-    feed = next((child for child_name, child in block.named_children() if _MLP.match(child_name)), None)
+    feed = feed_forward(block)
+    if kind == "mlp_out":
+        return feed.register_forward_hook(after)
+    return (feed if kind == "mlp_in" else _last(feed)).register_forward_pre_hook(before, with_kwargs=True)
+
+
+def feed_forward(block: nn.Module) -> nn.Module:
+    """Return the feed-forward module of a block; raises ValueError where none is recognised."""
+    feed = next((child for name, child in block.named_children() if _MLP.match(name)), None)
     if feed is None:
-        children = ", ".join(child_name for child_name, _ in block.named_children())
+        children = ", ".join(name for name, _ in block.named_children())
         raise ValueError(f"no feed-forward module is recognised in {type(block).__name__}; its modules are {children}")
-    return feed.register_forward_hook(after)
+    return feed
+
+
+def _last(feed: nn.Module) -> nn.Module:
+    """Return the projection by which a feed-forward module ends; raises ValueError for a mixture of experts."""
+    linear = [child for child in feed.children() if getattr(getattr(child, "weight", None), "ndim", 0) == 2]
+    if len(linear) < 2:
+        raise ValueError(f"{type(feed).__name__} has no one projection at its end, as a mixture of experts has none")
+    return linear[-1]

@@ -199,7 +199,8 @@ class Lens:
         """Run the model on inputs and return the named activations only, edits that are active included.
 
         A name is KIND.LAYER: `q`, `k`, `v`, `z` (queries and keys after the rotary embedding, values, and head outputs before
-        they are mixed), [batch, head, token, dim]; `resid_pre`, `resid_post`, `attn_out`, `mlp_out`, [batch, token, width].
+        they are mixed), [batch, head, token, dim]; `resid_pre`, `resid_post`, `attn_out`, `mlp_in`, `mlp_mid` (before its last
+        projection), `mlp_out`, [batch, token, width].
         Raises ValueError for a name that is not known.
         """
         wanted, where = Wanted.read(names), Where(part=part)

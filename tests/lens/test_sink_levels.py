@@ -26,7 +26,7 @@ WINDOW = Window(3, 22)
 def planted(
     sinks: dict[int, tuple[list[int], float]], primary: int = 0, window: Window = WINDOW, depth: int = DEPTH
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Cosines and norms [layer, token] of a stream with sinks planted by layers and cosine, and its norms from the embedding on."""
+    """Cosines and norms [layer, token] of a stream with planted sinks, and its norms from the embedding on."""
     torch.manual_seed(0)
     h = torch.randn(depth + 1, TOKENS, WIDTH)  # the first is before the first block
     u = torch.randn(WIDTH)

@@ -20,6 +20,7 @@ from regard.report.data import (
     Part,
     Row,
     Scan,
+    Sink,
     Statistic,
     to_table,
 )
@@ -148,6 +149,7 @@ def scan(parts: list[Part], examples: list[Example], **changes: object) -> Scan:
         parts=parts,
         examples=examples,
         massive=[Massive(2, 0, 0, 1415, 1204.0, 830.0)],
+        sinks=[Sink(0, 0, "primary", 1, 3, 1.0), Sink(0, 4, "secondary", 3, 1, 0.25)],
         special=["<s>"],
         findings=[finding("sink", place) for place in range(len(parts)) for _ in range(3)],
         checks=[

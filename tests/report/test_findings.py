@@ -56,6 +56,7 @@ def scan_of(*parts: Part, redacted: bool = False, unit: str = "text") -> Scan:
         parts=list(parts),
         examples=[],
         massive=[],
+        sinks=[],
         special=["[CLS]"],
         findings=[],
         checks=[],

@@ -41,7 +41,7 @@ def heads(key: str = "", rows: int = 2) -> Heads:
 
 @pytest.mark.parametrize(("texts", "scope"), [(1, "1 text only"), (3, "3 texts only"), (8, "8 texts")])
 def test_the_page_says_how_far_it_reaches(texts: int, scope: str) -> None:
-    made = scan([part(2, 3, 9, texts=texts)], [], findings=[finding("sink", texts=texts)], massive=[])
+    made = scan([part(2, 3, 9, texts=texts)], [], findings=[finding("sink", texts=texts)], massive=[], sinks=[])
     html = page(made).html()
     assert words.scope(texts) == scope and scope in html
     assert ("nothing here is about other texts" in html) == ("Not told below 8 texts" in html) == (texts < 8)
@@ -192,6 +192,13 @@ def test_massive_activations_are_told_with_their_token() -> None:
     assert "None: no value" in page(replace(language_model(), massive=[])).html()
 
 
+def test_sinks_of_the_residual_stream_are_listed_where_there_are_any() -> None:
+    html = page(language_model()).html()
+    table = html[html.index("Sinks of the residual stream") :]
+    assert "<code>on</code> at position 4 of text 1" in table and "secondary" in table and "4 (L3)" in table
+    assert "Sinks of the residual stream" not in page(replace(language_model(), sinks=[])).html()
+
+
 def test_reports_of_other_parts_are_built_from_the_same_blocks() -> None:
     report = Report("A and B")
     report.add_heading("Heads", "of `A`")
@@ -217,5 +224,5 @@ def test_json_round_trip() -> None:
 
 
 def test_words_of_the_examples_are_read_as_people_do() -> None:
-    made = scan([part(2, 3, 4)], [text(2, ["The", "Ġcat", "s", "Ċ"])])
+    made = scan([part(2, 3, 4)], [text(2, ["The", "Ġcat", "s", "Ċ"])], sinks=[])
     assert data(page(made).html())["examples"][0]["pieces"] == [["The", 0], ["cat", 0], ["s", 1], ["⏎", 1]]

@@ -71,7 +71,7 @@ def test_the_json_is_the_scan_and_fits_its_schema(kind: str) -> None:
     jsonschema.Draft202012Validator.check_schema(schema())
     jsonschema.validate(values, schema())
     assert Scan.from_json(values) == result
-    for broken in (values | {"seconds": "long"}, values | {"more": 1}, values | {"schema": "regard.scan/2"}):
+    for broken in (values | {"seconds": "long"}, values | {"more": 1}, values | {"schema": "regard.scan/3"}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(broken, schema())
 
@@ -170,7 +170,7 @@ def test_a_notebook_shows_the_page_in_a_frame(tmp_path: Any) -> None:
     assert frame.startswith("<iframe srcdoc=") and frame.count("<") == 2 and frame.count('"') == 4
     shown.save(tmp_path / "r.html")
     assert (tmp_path / "r.html").read_text(encoding="utf-8").startswith("<!doctype html>")
-    assert shown.to_json()["schema"] == "regard.scan/3" and "first token" in repr(shown)
+    assert shown.to_json()["schema"] == "regard.scan/4" and "first token" in repr(shown)
     assert steps == sorted(steps) and steps[-1][0] == steps[-1][1] > 0
 
 

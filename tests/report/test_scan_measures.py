@@ -9,7 +9,7 @@ import pytest
 import torch
 from hosts.zoo import QWEN2_5_VL
 from lens.tokenizers_here import CHATML, byte_level, llava_processor
-from models_here import CHATS, TEXTS, llama, llava
+from models_here import CHATS, TEXT, TEXTS, llama, llava
 from torch import Tensor
 
 import regard
@@ -155,6 +155,7 @@ def test_a_planted_massive_activation_is_found_where_it_is() -> None:
     assert first.ratio > 50 and all(one.ratio > 50 for one in result.massive)
     assert [one.ratio for one in result.massive] == sorted((one.ratio for one in result.massive), reverse=True)
     assert not whole()[0].massive
+    assert not result.sinks  # neither of the first two tokens is massive
     assert len(strongest(result.massive)) == len({(one.text, one.token, one.dim) for one in result.massive})
 
 
@@ -222,6 +223,39 @@ def test_a_planted_patch_of_windows_is_on_its_pixels(place: tuple[int, int]) -> 
     assert [part.name for part in result.parts] == ["main", "vision"]
     received = brightness_of(result, 1)
     assert received.shape == (8, 6) and np.unravel_index(received.argmax(), received.shape) == place
+
+
+def test_planted_sinks_are_told_with_their_level() -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(**TEXT | {"num_hidden_layers": 8, "hidden_size": 32}, num_key_value_heads=2)
+    model, tokenizer = LlamaForCausalLM(config).eval(), byte_level()
+    texts = ["the cat ran to Paris", "the dog"]
+    ids = tokenizer(texts[0])["input_ids"]
+    seen: list[torch.Tensor] = []
+    model.get_input_embeddings().register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    u = torch.nn.functional.normalize(torch.randn(32), dim=0)
+    for layer, token, size in ((1, ids[0], 400.0), (6, ids[0], -400.0), (3, ids[-1], 100.0)):
+
+        def write(module: Any, args: Any, out: torch.Tensor, token: int = token, size: float = size) -> torch.Tensor:
+            return out + size * (seen[-1] == token)[..., None] * u
+
+        model.model.layers[layer].mlp.register_forward_hook(write)
+    result = scan(model, tokenizer, texts)
+    first, later, other = result.sinks
+    assert (first.token, first.kind, first.start, first.lifetime, first.norm) == (0, "primary", 1, 5, 1.0)
+    assert (later.token, later.kind, later.start, later.lifetime) == (len(ids) - 1, "secondary", 3, 3)
+    assert later.norm == pytest.approx(0.25, abs=0.02) and (other.text, other.kind) == (1, "primary")
+    finding = next(one for one in result.findings if one.key == "marked")
+    assert finding.title == "Sinks that begin later" and finding.number == 0.5 and finding.texts == 2
+    assert "behind layers 2 to 6 of 8 (L1 to L5)" in finding.sentence
+    assert "behind layer 4 of 8 (L3), and 3 layers long, at 0.25 of its norm" in finding.sentence
+    assert "1 of 2 texts" in finding.detail and "dimensions" in finding.detail
+    hidden = scan(model, tokenizer, texts, redact=True)
+    told = next(one for one in hidden.findings if one.key == "marked")
+    assert f"the token at position {len(ids) - 1}" in told.sentence
+    assert not any(one.key == "marked" for one in whole()[0].findings)
 
 
 @pytest.mark.parametrize("place", [(0, 1), (2, 3), (3, 0)])

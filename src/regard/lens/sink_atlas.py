@@ -1,6 +1,6 @@
 """An atlas of a model's sinks: which tokens, of which kind and level, what forms them, and what attention gives them."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -125,38 +125,36 @@ def sink_atlas(
 
 
 def _read(lens: "Lens", x: Inputs, sites: list[Site], candidates: int, rule: SinkRule, part: str | None) -> TextSinks:
-    streams = Streams(sites, candidates, _valid(x))
+    valid = x.valid[0]
+
+    def own(stream: Tensor) -> Tensor | None:
+        flat = stream.reshape(-1, stream.shape[-1])
+        return flat[valid.to(flat.device)] if len(flat) == len(valid) else None
+
+    streams = Streams(sites, own, candidates)
     with streams.read(lens.model):
-        evidence = lens.measure(x, [SinkEvidence(streams.candidates)], part=part)["sink_evidence"].examples[0]
-    per_token = evidence[:, :, streams.valid] if evidence.shape[2] == len(streams.valid) else evidence
-    tokens = [token for token, real in zip(x.tokens[0], streams.valid.tolist(), strict=True) if real]
+        evidence = lens.measure(x, [SinkEvidence(candidates)], part=part)["sink_evidence"].examples[0]
+    per_token = evidence[:, :, valid] if evidence.shape[2] == len(valid) else evidence
+    tokens = [token for token, real in zip(x.tokens[0], valid.tolist(), strict=True) if real]
     primary, window, sinks = streams.sinks(rule)
     tables = streams.tables(primary) | _attention(per_token, primary)
     return TextSinks(tokens, primary if window else None, window, sinks, streams.massive(), tables)
-
-
-def _valid(x: Mapping[str, Any]) -> Tensor:
-    """Which tokens of the only example are not padding, [token]."""
-    return x.valid[0] if isinstance(x, Inputs) else torch.ones(x["input_ids"].shape[1], dtype=torch.bool)
 
 
 @dataclass
 class Streams:
     """Activations of one text, reduced to norms and cosines with the first tokens as they come by, layer by layer.
 
-    `valid` [token] are the tokens that count.
+    `own` takes the tokens that count, [token, width], from an activation; None where it has others.
     """
 
     sites: list[Site]
-    candidates: int
-    valid: Tensor
+    own: Callable[[Tensor], Tensor | None]
+    candidates: int = 2
     norms: dict[str, Tensor] = field(default_factory=dict)
     cosines: dict[str, Tensor] = field(default_factory=dict)
     found: list[tuple[int, MassiveActivation]] = field(default_factory=list)
     _written: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        self.candidates = min(self.candidates, int(self.valid.sum()))
 
     @contextmanager
     def read(self, model: torch.nn.Module, forming: bool = True) -> Iterator[None]:
@@ -175,11 +173,11 @@ class Streams:
             yield
 
     def keep(self, name: str, stream: Tensor) -> None:
-        """Reduce an activation [batch, token, width] or [token, width]."""
-        flat = stream.reshape(-1, stream.shape[-1])
-        if len(flat) != len(self.valid):
+        """Reduce an activation."""
+        own = self.own(stream)
+        if own is None:
             return
-        own = flat[self.valid.to(flat.device)].float()
+        own = own.float()
         self.norms[name] = own.norm(dim=-1).cpu()
         unit = torch.nn.functional.normalize(own, dim=-1)
         self.cosines[name] = (unit[: self.candidates] @ unit.mT).cpu()

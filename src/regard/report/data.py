@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-SCHEMA = "regard.scan/3"
+SCHEMA = "regard.scan/4"
 Array = NDArray[np.float64]
 Reading = Literal["both", "back", "other"]
 Table = list[list[float | None]]
@@ -154,6 +154,22 @@ class Massive:
 
 
 @dataclass(frozen=True)
+class Sink:
+    """A token that is a sink of the residual stream: the primary one is massive, others come to point where it does.
+
+    `token` is its position in the example `text`. It is a sink behind `lifetime` layers from `start` on; a secondary one begins
+    later than the primary one does. `norm` is that of its stream over the primary one's, behind the first of these layers.
+    """
+
+    text: int
+    token: int
+    kind: Literal["primary", "secondary", "brief"]
+    start: int
+    lifetime: int
+    norm: float
+
+
+@dataclass(frozen=True)
 class Finding:
     """One result in plain words; backticks mark names, `interval` is None below `intervals.FEWEST` texts."""
 
@@ -199,6 +215,7 @@ class Scan:
     parts: list[Part]
     examples: list[Example]
     massive: list[Massive]
+    sinks: list[Sink]
     special: list[str]
     findings: list[Finding]
     checks: list[Check]
@@ -256,6 +273,7 @@ class Scan:
                 "parts": [_part(part) for part in values["parts"]],
                 "examples": [Example(**_tuple(example, "grid")) for example in values["examples"]],
                 "massive": [Massive(**each) for each in values["massive"]],
+                "sinks": [Sink(**each) for each in values["sinks"]],
                 "findings": [Finding(**_tuple(finding, "interval")) for finding in values["findings"]],
                 "checks": [Check(**check) for check in values["checks"]],
                 "deviation": math.nan if values["deviation"] is None else values["deviation"],

@@ -12,7 +12,7 @@ from ..lens import Lens
 from ..lens.inputs import Inputs
 from ..segments import Grid
 from . import images
-from .data import Array, Cards, Example, Massive
+from .data import Array, Cards, Example, Massive, Sink
 from .feed import Feed
 from .parts import Found
 from .residual import Residual
@@ -27,7 +27,8 @@ BINS = 128
 class Shown:
     """What one example brings: itself, its card, and of each layer what its tokens receive [layer, token] and the sinks.
 
-    `raw` is what `received` was before it was quantised; `sinks` are positions of sinks after the first.
+    `raw` is what `received` was before it was quantised; `sinks` are positions of sinks after the first, by attention, and
+    `stream_sinks` those of the residual stream.
     """
 
     example: Example
@@ -35,6 +36,7 @@ class Shown:
     massive: list[Massive]
     raw: Array
     sinks: list[int]
+    stream_sinks: list[Sink]
     deviation: float
 
 
@@ -77,11 +79,12 @@ def show(lens: Lens, feed: Feed, place: int, part: Found, index: int, number: in
         patches=None,
     )
     example = _pictured(example, lens, feed, place, x, part)
-    norms, massive = residual.of(received.shape[1])
+    norms, massive, stream_sinks = residual.of(received.shape[1])
     if norms is not None:
         example = replace(example, **_quantised("norms", "norm_scale", norms))
     cards = _cards(found["favourite_keys"].values["first"], x, part, per_key[..., 0], number) if carded else None
-    return Shown(example, cards, massive, received, flagged.nonzero().flatten().tolist(), found.deviation)
+    sinks = flagged.nonzero().flatten().tolist()
+    return Shown(example, cards, massive, received, sinks, stream_sinks, found.deviation)
 
 
 def _joined(values: Any, x: Inputs, part: Found) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import words
-from .data import Finding, Part, Scan, to_array
+from .data import Finding, Part, Scan, Sink, to_array
 from .intervals import interval
 from .reading import even_distance
 from .tables import depth, head_name, longest_run, place, spread, table
@@ -61,6 +61,7 @@ def find(scan: Scan, seen: Sequence[Seen]) -> list[Finding]:
             sink(scan, index, one),
             image(scan, index, one) if main else None,
             goes(scan, index, one),
+            marked(scan, index, one),
             sharpness(scan, index, one),
             reach(scan, index, one) if main else None,
             redundancy(scan, index, one) if main else None,
@@ -178,6 +179,55 @@ def goes(scan: Scan, index: int, seen: Seen) -> Finding:
         meaning="What goes to sinks is spent on resting places; what is left shows how far a token looks for its context.",
         code=f"lens.measure(x, [regard.Mass('rest')]{seen.where})['mass[rest]'].mean  # all but the first token",
     )
+
+
+def marked(scan: Scan, index: int, seen: Seen) -> Finding | None:
+    """The sinks of the residual stream, with what begins later than the first one; None where no token becomes massive."""
+    part = scan.parts[index]
+    own = [one for one in scan.sinks if scan.examples[one.text].part == index]
+    if not own:
+        return None
+    total = depth(part)
+    first = next(one for one in own if one.kind == "primary")
+    later = [one for one in own if one.kind == "secondary"]
+    with_later = len({one.text for one in later})
+    texts = len({place for place, example in enumerate(scan.examples) if example.part == index})
+    life = words.layers(list(range(first.start, first.start + first.lifetime)), total)
+    statement = f"{_marked_token(scan, first)} is massive behind {life}: the primary sink of the residual stream."
+    if later:
+        most = max(later, key=lambda one: (one.lifetime, one.norm))
+        statement += (
+            f" {len(later)} other token{' comes' if len(later) == 1 else 's come'} to point where it does in a later layer "
+            f"(secondary sinks): {_marked_token(scan, most)} behind {words.layers([most.start], total)}, and "
+            f"{most.lifetime} layers long, at {most.norm:.2f} of its norm."
+        )
+    dims = list(dict.fromkeys(one.dim for one in scan.massive if (one.text, one.token) == (first.text, first.token)))
+    values = ", ".join(str(dim) for dim in dims[:4])
+    detail = f"Its massive activations are in the dimension{'' if len(dims) == 1 else 's'} {values}. " if dims else ""
+    detail += f"{with_later} of {texts} {_unit(scan, index)}s that were looked at have a secondary sink."
+    return Finding(
+        key="marked",
+        part=index,
+        title=("Sinks that begin later" if later else "What marks the sink") + _of(scan, index),
+        sentence=_sentence(scan, index, statement),
+        detail=detail,
+        quantity=f"share of {_unit(scan, index)}s with a secondary sink",
+        number=with_later / texts,
+        interval=None,
+        texts=texts,
+        rule="primary: the norm of one of the first two tokens rises in a layer by at least 3 norms of an ordinary token; "
+        "secondary: a cosine with it above 0.9 that begins at least 2 layers later and lasts at least 3 layers and a tenth of "
+        "the depth (arXiv 2512.22213)",
+        meaning="Heads know a sink by these few large numbers. One that begins later is written by the feed-forward layer "
+        "before it, and draws attention while it lasts; most are spaces, digits, or commas in long texts.",
+        code="from regard.lens.sink_atlas import sink_atlas; sink_atlas(lens, texts).rows()",
+    )
+
+
+def _marked_token(scan: Scan, one: Sink) -> str:
+    """A sink's token in words, or its place where tokens are not to be named."""
+    token = scan.examples[one.text].tokens[one.token]
+    return f"the token at position {one.token}" if _hidden(scan, [token]) else name(token)
 
 
 def _area(scan: Scan, area: str, seen: Seen) -> str:

@@ -1,4 +1,4 @@
-"""Residual streams of an example: their norms, and the values far above the others."""
+"""Residual streams of an example: their norms, the values far above the others, and the sinks that they mark."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor, nn
 
-from ..lens.activations import blocks_read
 from ..lens.inputs import Inputs
-from .data import Array, Massive
+from ..lens.massive import MOST
+from ..lens.sink_atlas import Streams
+from ..lens.sink_levels import SinkRule, Window
+from .data import Array, Massive, Sink
 from .parts import Found
-
-MASSIVE = 50.0  # times the median magnitude of the layer
-MOST_MASSIVE = 20
 
 
 @dataclass
@@ -26,32 +25,42 @@ class Residual:
     x: Inputs
     part: Found
     example: int
-    norms: dict[int, Array] = field(default_factory=dict)
-    massive: list[Massive] = field(default_factory=list)
+    streams: Streams = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.streams = Streams([site for site in self.part.sites if site.role != "cross"], self._own)
 
     @contextmanager
     def read(self, model: nn.Module) -> Iterator[None]:
         """Read while the model runs once; nothing where attention is cross or stands in no list of blocks."""
-        paths = {site.layer: (site.path, site.use) for site in self.part.sites if site.role != "cross"}
-        wanted = {layer: ["resid_post"] for layer in paths}
         with ExitStack() as stack:
-            with suppress(ValueError):
-                stack.enter_context(blocks_read(model, paths, wanted, self._keep))
+            if self.streams.sites:
+                with suppress(ValueError):
+                    stack.enter_context(self.streams.read(model, forming=False))
             yield
 
-    def of(self, tokens: int) -> tuple[Array | None, list[Massive]]:
-        """Return norms [layer, token] and massive activations; None where a layer has no stream of so many tokens."""
-        layers = [self.norms.get(site.layer) for site in self.part.sites]
-        there = [norms[:tokens] for norms in layers if norms is not None and len(norms) >= tokens]
+    def of(self, tokens: int) -> tuple[Array | None, list[Massive], list[Sink]]:
+        """Return norms [layer, token], massive activations and sinks; None where a layer has no stream of so many tokens."""
+        layers = [self.streams.norms.get(f"resid_post.{site.layer}") for site in self.part.sites]
+        there = [
+            norms[:tokens].numpy().astype(np.float64) for norms in layers if norms is not None and len(norms) >= tokens
+        ]
         if not there or len(there) < len(layers):
-            return None, []
-        return np.stack(there), [one for one in self.massive if one.token < tokens]
+            return None, [], []
+        massive = [
+            Massive(layer, one.token, self.example, one.dim, one.value, one.ratio) for layer, one in self.streams.found
+        ]
+        sinks = [sink for sink in self._sinks() if sink.token < tokens]
+        return np.stack(there), [one for one in massive if one.token < tokens], sinks
 
-    def _keep(self, name: str, stream: Tensor) -> None:
-        layer = int(name.partition(".")[2])
-        own = self._own(stream).float()
-        self.norms[layer] = own.norm(dim=-1).cpu().numpy().astype(np.float64)
-        self.massive += _massive(own, layer, self.example)
+    def _sinks(self) -> list[Sink]:
+        """The primary sink and the others, those left out that last for a few layers only."""
+        primary, window, others = self.streams.sinks(SinkRule())
+        if window is None:
+            return []
+        first = Sink(self.example, primary, "primary", window.start, _life(window), 1.0)
+        kept = [one for one in others if one.kind != "brief"]
+        return [first, *(Sink(self.example, o.token, o.kind, o.start, o.lifetime, o.norm) for o in kept)]
 
     def _own(self, stream: Tensor) -> Tensor:
         """The tokens of the example without padding, or of its first image alone, [token, width]."""
@@ -62,18 +71,8 @@ class Residual:
         return flat[real.to(flat.device)] if len(real) == len(flat) else flat
 
 
-def _massive(stream: Tensor, layer: int, example: int) -> list[Massive]:
-    size = stream.abs()
-    median = float(size.median())
-    if not median:
-        return []
-    top = size.flatten().topk(min(MOST_MASSIVE, size.numel()))
-    found = []
-    for place, value in zip(top.indices.tolist(), top.values.tolist(), strict=True):
-        token, dim = divmod(place, stream.shape[1])
-        if value > MASSIVE * median:
-            found.append(Massive(layer, token, example, dim, float(stream[token, dim]), value / median))
-    return found
+def _life(window: Window) -> int:
+    return window.end - window.start
 
 
 def strongest(massive: Sequence[Massive]) -> list[Massive]:
@@ -83,4 +82,4 @@ def strongest(massive: Sequence[Massive]) -> list[Massive]:
         key = (one.text, one.token, one.dim)
         if key not in best or one.ratio > best[key].ratio:
             best[key] = one
-    return sorted(best.values(), key=lambda one: -one.ratio)[:MOST_MASSIVE]
+    return sorted(best.values(), key=lambda one: -one.ratio)[:MOST]

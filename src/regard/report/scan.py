@@ -29,6 +29,7 @@ from .data import (
     Part,
     Row,
     Scan,
+    Sink,
     Statistic,
     to_array,
     to_table,
@@ -100,6 +101,7 @@ def scan(
     seen = []
     examples: list[Example] = []
     massive: list[Massive] = []
+    sinks: list[Sink] = []
     deviations = []
     for index, one in enumerate(found):
         shown: list[Shown] = []
@@ -115,6 +117,7 @@ def scan(
         measured.append(part)
         examples += [each.example for each in shown]
         massive += [each for one_shown in shown for each in one_shown.massive]
+        sinks += [each for one_shown in shown for each in one_shown.stream_sinks]
         deviations += [result.deviation, *(each.deviation for each in shown)]
         seen.append(_seen(one, result, shown, items, part))
     tokens = {token for example in examples for token in example.tokens}
@@ -128,6 +131,7 @@ def scan(
         parts=measured,
         examples=examples,
         massive=strongest(massive),
+        sinks=sinks,
         special=sorted(tokens & set(_tokenizer_tokens(processor))),
         findings=[],
         checks=checks,

@@ -1,7 +1,7 @@
 """The page of a scan."""
 
 from . import figures, words
-from .data import Check, Example, Massive, Part, Scan
+from .data import Check, Example, Massive, Part, Scan, Sink
 from .findings import SHORTEST, SINK
 from .head_tables import Heads, Measure
 from .intervals import FEWEST
@@ -52,7 +52,7 @@ WORDS = {
         1,
     ),
 }
-PAIRS = 8  # that are listed
+PAIRS, SINKS = 8, 20  # that are listed
 SPREAD = "Standard deviation over texts, divided by the mean: 0 is the same in every text."
 EARLY = " Early tokens look strong in such a model: who sees them has little else to look at."
 READS = {
@@ -80,6 +80,7 @@ def page(scan: Scan) -> Report:
     for place, (key, panel) in enumerate(zip(keys, panels, strict=True)):
         _add_part(panel, scan, place, key)
     _add_massive(report, scan)
+    _add_sinks(report, scan)
     _add_trust(report, scan)
     report.add_heading("What this page cannot say")
     report.add_notes(_limits(scan))
@@ -196,6 +197,27 @@ def _add_massive(report: Report, scan: Scan) -> None:
     report.add_table(["layer", "token", "dimension", "value", "size"], rows)
 
 
+def _add_sinks(report: Report, scan: Scan) -> None:
+    """Sinks of the residual stream, where there are any."""
+    if not scan.sinks:
+        return
+    report.add_heading(
+        "Sinks of the residual stream",
+        "Tokens that are massive (primary), or come to point where the primary one does in a later layer (secondary).",
+    )
+    rows = [
+        [
+            _where(scan, each),
+            each.kind,
+            f"{each.start + 1} (L{each.start})",
+            f"{each.lifetime} layer{'' if each.lifetime == 1 else 's'}",
+            f"{each.norm:.2f}",
+        ]
+        for each in sorted(scan.sinks, key=lambda one: (one.kind, -one.lifetime, -one.norm))[:SINKS]
+    ]
+    report.add_table(["token", "kind", "behind layer", "lasts", "norm, of the primary one's"], rows)
+
+
 def _add_trust(report: Report, scan: Scan) -> None:
     """What was checked before and while measuring."""
     report.add_heading("Can these numbers be trusted?")
@@ -219,8 +241,8 @@ def _deviation(check: Check) -> str:
     return f"{check.deviation:.1e}" if check.deviation else "0"
 
 
-def _where(scan: Scan, found: Massive) -> str:
-    """The token that a massive activation stands on."""
+def _where(scan: Scan, found: Massive | Sink) -> str:
+    """The token that a massive activation or a sink stands on."""
     example = scan.examples[found.text]
     part = f", {scan.parts[example.part].title}" if len(scan.parts) > 1 else ""
     return f"{name(example.tokens[found.token])} at position {found.token} of {example.title}{part}"

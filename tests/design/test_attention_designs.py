@@ -19,6 +19,7 @@ from regard.design.p_normalised import PNormalised
 from regard.design.shared_bias import SharedKeyValueBias
 from regard.design.signed import SignedAttention
 from regard.design.sink_logit import SinkLogit
+from regard.design.softpick import Softpick
 from regard.design.stored import load, save
 from regard.edit import ScaleHeads
 from regard.measure import SinkShare
@@ -34,6 +35,7 @@ DESIGNS = [
     FixedValueBias(2.0, "all"),
     SharedKeyValueBias(),
     ClippedSoftmax(-0.2, 1.3),
+    Softpick(),
     *(PNormalised(p, of) for p in (0.5, 2.0) for of in ("exp", "sigmoid")),
     *(SignedAttention(kernel, normalise) for kernel in ("identity", "mlp") for normalise in (False, True)),
     *(kind(normalise) for kind in (SigmoidAttention, EluAttention, EluKernelAttention) for normalise in (False, True)),
@@ -97,6 +99,8 @@ def dense(design: AttentionDesign, given: Given, learnt: Learnt) -> Tensor:
                 out[b, h, i] = s.exp() @ v / (s.exp().sum() + learnt["b"][h].exp())
             case ClippedSoftmax(gamma, zeta):
                 out[b, h, i] = ((zeta - gamma) * s.softmax(0) + gamma).clamp(0, 1) @ v
+            case Softpick():
+                out[b, h, i] = (s.exp() - 1).clamp_min(0) @ v / (s.exp() - 1).abs().sum()
             case PNormalised(p, of):
                 f = s.exp() if of == "exp" else 1 / (1 + (-s).exp())
                 out[b, h, i] = f @ v / (f**p).sum() ** (1 / p)
@@ -159,6 +163,7 @@ def test_a_lens_computes_what_the_model_does_and_removal_is_exact(design: Attent
         SinkLogit(),
         SharedKeyValueBias(),
         ClippedSoftmax(),
+        Softpick(),
         PNormalised(2.0, "sigmoid"),
         SignedAttention("mlp", normalise=True),
     ],

@@ -10,6 +10,7 @@ from .p_normalised import PNormalised
 from .shared_bias import SharedKeyValueBias
 from .signed import SignedAttention
 from .sink_logit import SinkLogit
+from .softpick import Softpick
 from .stored import load, save
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "SignedAttention",
     "SinkLogit",
     "SoftmaxOffByOne",
+    "Softpick",
     "ValueBias",
     "apply",
     "gated",

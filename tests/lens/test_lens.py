@@ -378,6 +378,26 @@ def test_a_lens_examines_its_model(model: LlamaForCausalLM) -> None:
     assert regard.attach(model).doctor().ok
 
 
+def test_cache_reads_what_goes_into_a_feed_forward_layer_and_its_last_projection() -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel, MixtralConfig, MixtralForCausalLM
+
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=50, n_embd=16, n_layer=2, n_head=2, n_positions=32)).eval()
+    x = {"input_ids": torch.randint(50, (2, 7))}
+    got = regard.attach(model).cache(x, ["mlp_in.1", "mlp_mid.1", "mlp_out.1"])
+    mlp = model.transformer.h[1].mlp
+    with torch.no_grad():
+        torch.testing.assert_close(mlp.act(mlp.c_fc(got["mlp_in.1"])), got["mlp_mid.1"])
+        torch.testing.assert_close(mlp.c_proj(got["mlp_mid.1"]), got["mlp_out.1"])
+    assert got["mlp_mid.1"].shape == (2, 7, 64)
+    config = MixtralConfig(
+        vocab_size=50, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2, num_local_experts=2,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="mixture of experts"):
+        regard.attach(MixtralForCausalLM(config).eval()).cache(x, ["mlp_mid.0"])
+
+
 def test_a_loss_on_attention_has_the_gradients_of_the_eager_maps(
     model: LlamaForCausalLM, x: dict[str, torch.Tensor]
 ) -> None:

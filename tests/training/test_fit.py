@@ -206,3 +206,12 @@ def test_a_model_of_transformers_needs_labels() -> None:
         fit(LlamaForCausalLM(tiny), lambda step: {"input_ids": ids}, 1)
     history = fit(LlamaForCausalLM(tiny), lambda step: {"input_ids": ids, "labels": ids}, 30, optimiser=AdamW(lr=0.03))
     assert history.rows[-1]["loss"] < history.rows[0]["loss"] - 0.5
+
+
+def test_it_trains_where_a_caller_only_measures() -> None:
+    model, expected = toy(), toy()
+    fit(expected, batch, 3, loss=loss)
+    with torch.no_grad():
+        fit(model, batch, 3, loss=loss)
+        assert not torch.is_grad_enabled()
+    assert same(model, expected)

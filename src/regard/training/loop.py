@@ -98,6 +98,7 @@ def fit(
     history = History()
     mode = model.training
     with ExitStack() as stack:
+        stack.enter_context(torch.enable_grad())  # also where a caller only measures what is trained
         stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
         stack.callback(model.train, mode)
         folder = stack.enter_context(checkpoints.open()) if checkpoints else None

@@ -92,7 +92,6 @@ def test_a_norm_that_hardly_rises_is_no_sink_and_one_that_stays_has_no_end() -> 
     assert find_window(torch.tensor([10.0, 12.0, 39.0, 40.0, 40.0, 40.0, 12.0]), typical) is None
     assert find_window(torch.tensor([10.0, 12.0, 43.0, 43.0, 43.0, 43.0, 12.0]), typical) == Window(1, 5)
     assert find_window(torch.tensor([10.0, 12.0, 43.0, 43.0, 40.0, 43.0, 43.0]), typical) == Window(1, 6)
-    assert find_window(torch.tensor([1.0, 500.0]), torch.tensor([1.0, 2.0])) == Window(0, 1)  # a single layer
 
 
 def test_the_rule_of_the_paper_counts_layers_alone() -> None:
@@ -117,3 +116,12 @@ def test_levels_are_groups_of_start_and_lifetime() -> None:
     assert [(one.start, one.lifetimes, one.tokens) for one in found] == [(22, (22, 24), 12), (30, (5, 5), 11)]
     assert found[0].fraction == pytest.approx(22 / 48)
     assert len(find_levels(sinks, 48, fewest=1)) == 3 and len(find_levels(sinks, 48, fewest=1, share=0.2)) == 2
+
+
+def test_what_is_massive_behind_the_last_layer_alone_is_seen_by_no_attention() -> None:
+    norms, typical = torch.ones(6), torch.ones(6)
+    norms[5] = 900.0
+    assert find_window(norms, typical) is None
+    norms[4] = 900.0
+    assert find_window(norms, typical) == Window(3, 5)
+    assert find_window(torch.tensor([1.0, 900.0]), torch.ones(2)) is None

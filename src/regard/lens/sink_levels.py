@@ -102,14 +102,17 @@ def find_primary(norms: Tensor, candidates: int) -> int:
 
 
 def find_window(norms: Tensor, typical: Tensor) -> Window | None:
-    """Return the window of the primary sink, or None if it never becomes massive.
+    """Return the window of the primary sink, or None if it never becomes massive where attention still reads it.
 
     Both are [layer + 1]: before the first block and behind each, the norm of the primary sink and the median over other tokens.
     The window starts with the layer where the norm rises most, and ends with the one where it falls most after that; if that is
-    by less than half of the rise, the sink stays to the end. Unlike the paper's code it can start with the first layer.
+    by less than half of the rise, the sink stays to the end. Unlike the paper's code it can start with the first layer, and not
+    with the last.
     """
     steps = norms.diff()
-    start = int(steps.argmax())
+    if len(steps) < 2:
+        return None
+    start = int(steps[:-1].argmax())
     rise = float(steps[start])
     if rise < JUMP * float(typical[start + 1]):
         return None

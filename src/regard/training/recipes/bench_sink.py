@@ -40,10 +40,14 @@ class BenchSink(Recipe):
     heads: int = 2
     width: int = 64
     positions: Literal["rotary", "learned"] = "rotary"
+    mlp: bool = True
+    """False: its output is 0 and stays so, and the sink comes soon at every learning rate; with rotary positions only."""
     design: Mapping[str, Any] | None = None
     language: BigramBackcopy = field(default_factory=BigramBackcopy)
 
     def model(self) -> nn.Module:
+        if not self.mlp and self.positions != "rotary":
+            raise ValueError(f"a model without MLP has rotary positions here, not {self.positions}")
         model = self._llama() if self.positions == "rotary" else self._gpt2()
         if self.design is not None:
             stored.made(self.design).put(model)
@@ -60,7 +64,7 @@ class BenchSink(Recipe):
     def _llama(self) -> nn.Module:
         from transformers import LlamaConfig, LlamaForCausalLM
 
-        return LlamaForCausalLM(
+        model = LlamaForCausalLM(
             LlamaConfig(
                 vocab_size=self.language.vocabulary,
                 hidden_size=self.width,
@@ -73,6 +77,9 @@ class BenchSink(Recipe):
                 eos_token_id=None,
             )
         )
+        for block in model.model.layers if not self.mlp else ():
+            nn.init.zeros_(block.mlp.requires_grad_(False).down_proj.weight)
+        return model
 
     def _gpt2(self) -> nn.Module:
         from transformers import GPT2Config, GPT2LMHeadModel

@@ -41,7 +41,7 @@ def falcon(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_a_model_that_is_right(tmp_path: Path) -> None:
     code, out, err = call("--json", str(tmp_path / "d.json"))
     assert (code, err) == (0, "")
-    assert out.startswith("BertModel, float32, cpu; attention: 6 x main self by interface\n")
+    assert out.startswith("LlamaForCausalLM, float32, cpu; attention: 4 x main self by interface\n")
     assert "outputs are equal bit by bit" in out and "failed" not in out
     written = json.loads((tmp_path / "d.json").read_text(encoding="utf-8"))
     assert written["schema"] == "regard.doctor/1" and written["ok"] and len(written["findings"]) == len(CHECKS)

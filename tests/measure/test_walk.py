@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from torch import Tensor
 
 from regard.measure.profiles import spearman, thirds, wasserstein
@@ -124,7 +125,6 @@ def test_a_rollout_needs_its_shares() -> None:
 
 
 def test_profiles_compare_as_scipys_do() -> None:
-    stats = pytest.importorskip("scipy.stats")
     generator = torch.Generator().manual_seed(0)
     for n in (3, 8, 31):
         a, b = (torch.randint(1, 9, (n,), generator=generator).double() for _ in range(2))  # with ties

@@ -70,7 +70,8 @@ class Browser:
     def saved(self, name: str) -> str:
         """The file that the page has just saved."""
         path = self.downloads / name
-        WebDriverWait(self.driver, 10).until(lambda _: path.exists())
+        # An empty file of that name holds the place until the download, which has another name, is moved onto it.
+        WebDriverWait(self.driver, 10).until(lambda _: path.exists() and path.stat().st_size > 0)
         content = path.read_text(encoding="utf-8")
         path.unlink()
         return content

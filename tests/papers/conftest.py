@@ -11,6 +11,7 @@ import regard.papers
 from regard.papers.cards import cards
 
 SOURCE = """
+import os
 from datetime import date
 from pathlib import Path
 

@@ -2,13 +2,17 @@
 
 import json
 import math
+import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from local_cluster import local_cluster
 from typer.testing import CliRunner
 
+import regard.papers
 from regard.cli import app
 from regard.papers.cards import Setting, card, cards, results
 from regard.papers.cards.results import load, place, standing
@@ -143,6 +147,30 @@ def test_shards_share_the_papers_out(made_up: Write) -> None:
     assert half == built[::2]
     assert call("check", "--all", "--shard", "2/2")[0] == 0
     assert sorted(ran()) == sorted(built)
+
+
+def test_on_a_cluster_each_paper_is_a_task(made_up: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, _, err = call("check", made_up(), "--ray")
+    assert code == 2 and "--all" in err
+    assert call("check", "made-up", "--quiet")[0] == 0
+    made_up("made-up-too", before=f"assert os.getpid() != {os.getpid()}")
+    made_up("made-up-zoo", before="raise RuntimeError('out of luck')")
+    room = regard.papers.__path__[-1]
+
+    def beside() -> None:
+        import regard.papers
+
+        regard.papers.__path__.append(room)
+
+    with local_cluster({"worker_process_setup_hook": beside}):
+        code, out, err = call("check", "--all", "--ray")
+    assert code == 1 and "regard: made-up-zoo: out of luck\n" in err and "made-up: recorded already" in err
+    assert "results/made-up-too.json" in out and "measured in toy: 30 [30, 30] over 5 seeds" in out
+    setting = Setting(seeds=(0, 1, 2, 3, 4))
+    assert load(place("made-up-too", setting, Path("results"))).answers(card("made-up-too"), setting)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    code, _, err = call("check", "--all", "--ray")
+    assert code == 1 and 'pip install "regard[ray]"' in err
 
 
 def test_a_planned_paper_says_so() -> None:

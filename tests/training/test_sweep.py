@@ -1,13 +1,15 @@
 """A sweep trains each run once, here or on Ray, and its laws are found in runs that are made by them."""
 
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from math import exp, log
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from local_cluster import local_cluster
 from training.toys import STEPS, ToyRecipe
 
 from regard.training.grokking import Boundary, boundary, grok_step, held_out_error, power_law
@@ -21,6 +23,13 @@ def recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[ToyRecipe]:
     return [ToyRecipe(seed=seed, log=str(tmp_path / "log")) for seed in range(3)]
 
 
+@pytest.fixture(scope="module")
+def on_ray() -> Iterator[None]:
+    """A cluster of this machine's, whose workers know the toys."""
+    with local_cluster({"env_vars": {"PYTHONPATH": str(Path(__file__).parents[1])}}):
+        yield
+
+
 def test_a_sweep_goes_on_where_it_stopped(tmp_path: Path, recipes: list[ToyRecipe]) -> None:
     told: list[tuple[int, int]] = []
     first = sweep(recipes[:2])
@@ -31,32 +40,21 @@ def test_a_sweep_goes_on_where_it_stopped(tmp_path: Path, recipes: list[ToyRecip
     assert found[0].rows != found[1].rows
 
 
-def test_on_ray_it_is_the_same(monkeypatch: pytest.MonkeyPatch, recipes: list[ToyRecipe]) -> None:
-    asked: dict[str, Any] = {}
-
-    class Task:
-        def __init__(self, function: Any) -> None:
-            self.function = function
-
-        def remote(self, *given: Any) -> Any:
-            return self.function(*given)
-
-    def remote(**options: Any) -> Any:
-        asked.update(options)
-        return Task
-
-    ray = SimpleNamespace(
-        is_initialized=lambda: False,
-        init=lambda **options: asked.update(options),
-        remote=remote,
-        wait=lambda tasks: (tasks[:1], tasks[1:]),
-        get=lambda tasks: tasks,
-    )
-    monkeypatch.setitem(sys.modules, "ray", ray)
+def test_on_ray_it_is_the_same(on_ray: None, recipes: list[ToyRecipe]) -> None:
     told: list[int] = []
     found = sweep(recipes, on_ray=True, progress=lambda done, total: told.append(done))
-    assert [one.rows for one in found] == [one.rows for one in sweep(recipes)] and told == [1, 2, 3]
-    assert asked["num_cpus"] == 1 and "XDG_CACHE_HOME" in asked["runtime_env"]["env_vars"]
+    assert told == [1, 2, 3] and Path(recipes[0].log).read_text() == "made\n" * 3
+    assert [one.rows for one in found] == [
+        one.rows for one in sweep(recipes)
+    ]  # found in the cache that tasks wrote into
+    assert Path(recipes[0].log).read_text() == "made\n" * 3
+
+
+def test_what_a_task_raises_comes_here(on_ray: None, recipes: list[ToyRecipe]) -> None:
+    broken = replace(recipes[0], log=str(Path(recipes[0].log) / "below a file"))
+    Path(recipes[0].log).write_text("")
+    with pytest.raises(NotADirectoryError):
+        sweep([broken], on_ray=True)
 
 
 def test_a_missing_ray_is_told(monkeypatch: pytest.MonkeyPatch, recipes: list[ToyRecipe]) -> None:

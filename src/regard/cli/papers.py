@@ -12,7 +12,9 @@ from . import _say
 
 if TYPE_CHECKING:
     from ..papers.cards import Card, Judged, Setting
-    from ..papers.cards.results import Standing
+    from ..papers.cards.results import Result, Standing
+
+    Job = tuple[Card, Setting]
 
 papers = typer.Typer(help="The papers: search them, check their claims, write the gallery.", no_args_is_help=True)
 
@@ -71,6 +73,10 @@ def check(
     shard: Annotated[
         str | None, typer.Option(metavar="I/N", help="With --all: only the I-th of N parts, counted from 1.")
     ] = None,
+    ray: Annotated[
+        bool,
+        typer.Option("--ray", help="With --all: a task for each paper on the Ray cluster of RAY_ADDRESS, or here."),
+    ] = False,
     seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds.", show_default="what claims need")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer items and steps: a trial, not a result.")] = False,
     model: Annotated[str | None, typer.Option(help="Local folder or hub name of your own model.")] = None,
@@ -84,6 +90,8 @@ def check(
         raise typer.BadParameter("give a paper or --all", param_hint="SLUG, --all")
     if shard and not every:
         raise typer.BadParameter("it needs --all", param_hint="--shard")
+    if ray and not every:
+        raise typer.BadParameter("it needs --all", param_hint="--ray")
     if data and not model:
         raise typer.BadParameter("it needs --model", param_hint="--data")
     part = _part(shard)
@@ -96,21 +104,18 @@ def check(
     if slug is not None and chosen[0].planned:
         typer.echo(f"regard: {slug} is planned: it has no check yet", err=True)
         raise typer.Exit(2)
-    failed = []
+    jobs = []
     for one in chosen:
-        count = seeds or one.seeds
-        setting = Setting(seeds=tuple(range(count)), quick=quick, device=device, model=model, data=data)
+        setting = Setting(seeds=tuple(range(seeds or one.seeds)), quick=quick, device=device, model=model, data=data)
+        jobs.append((one, setting))
+    if not every:
         try:
-            if every and _recorded(one, setting, results):
-                _note(f"{one.slug}: recorded already", quiet)
-            else:
-                _check(one, setting, results, quiet)
-        except Exception as error:
-            if not every and not isinstance(error, (OSError, ValueError, TypeError, MemoryError)):
-                raise
-            typer.echo(f"regard: {one.slug}: {' '.join(str(error).split())}", err=True)
-            failed.append(one.slug)
-    if every and not chosen:
+            _check(*jobs[0], results, quiet)
+        except (OSError, ValueError, TypeError, MemoryError) as error:
+            _say.fail(f"{slug}: {error}")
+        return
+    failed = (_check_on_ray if ray else _check_here)(jobs, results, quiet)
+    if not chosen:
         _note("no paper here has a check yet", quiet)
     if failed:
         raise typer.Exit(1)
@@ -208,16 +213,77 @@ def _standings(results: Path) -> "list[Standing]":
         _say.fail(error)
 
 
-def _recorded(card: "Card", setting: "Setting", results: Path) -> bool:
+def _check_here(jobs: "list[Job]", results: Path, quiet: bool) -> list[str]:
+    """Check papers one after the other, and return the slugs of those that failed."""
+    failed = []
+    for card, setting in jobs:
+        try:
+            if not _recorded(card, setting, results, quiet):
+                _check(card, setting, results, quiet)
+        except Exception as error:
+            failed.append(_failure(card, error))
+    return failed
+
+
+def _check_on_ray(jobs: "list[Job]", results: Path, quiet: bool) -> list[str]:
+    """Check papers as tasks of a cluster, record each here as soon as it is done, and return the slugs of those that failed."""
+    from ..papers.cards.run import run_named
+    from ..training.cluster import spread
+
+    failed, left = [], []
+    for card, setting in jobs:
+        try:
+            if not _recorded(card, setting, results, quiet):
+                _prepare(card, setting, results, quiet)
+                left.append((card, setting))
+        except (OSError, ValueError) as error:
+            failed.append(_failure(card, error))
+    gpus = int(bool(jobs) and jobs[0][1].device != "cpu")
+    try:
+        with _say.bar("checking", len(left), quiet) as progress:
+            for done, (index, found) in enumerate(
+                spread(run_named, [(one.slug, at) for one, at in left], gpus=gpus), 1
+            ):
+                card = left[index][0]
+                if isinstance(found, Exception):
+                    failed.append(_failure(card, found))
+                else:
+                    _record(found, card, results, quiet)
+                progress(done)
+    except ImportError as error:
+        _say.fail(error)
+    return failed
+
+
+def _failure(card: "Card", error: Exception) -> str:
+    """Tell why a paper has no result, and return its slug."""
+    typer.echo(f"regard: {card.slug}: {' '.join(str(error).split())}", err=True)
+    return card.slug
+
+
+def _recorded(card: "Card", setting: "Setting", results: Path, quiet: bool) -> bool:
     from ..papers.cards.results import load, place
 
     path = place(card.slug, setting, results)
-    return path.exists() and load(path).answers(card, setting)
+    if not (path.exists() and load(path).answers(card, setting)):
+        return False
+    _note(f"{card.slug}: recorded already", quiet)
+    return True
 
 
 def _check(card: "Card", setting: "Setting", results: Path, quiet: bool) -> None:
-    from ..papers.cards.results import judged, place, save
     from ..papers.cards.run import run
+
+    _prepare(card, setting, results, quiet)
+    _one_bar()
+    with _say.bar("checking", len(card.claims) * len(setting.seeds), quiet) as progress:
+        result = run(card, setting, progress)
+    _record(result, card, results, quiet)
+
+
+def _prepare(card: "Card", setting: "Setting", results: Path, quiet: bool) -> None:
+    """Say what a check takes, once it is sure that its result can be written."""
+    from ..papers.cards.results import place
     from ..report.files import check_writable
 
     assert card.cost is not None
@@ -226,14 +292,16 @@ def _check(card: "Card", setting: "Setting", results: Path, quiet: bool) -> None
     path.parent.mkdir(parents=True, exist_ok=True)
     check_writable(path)
     _note(f"{card.slug}: {_cost(minutes, card.cost.memory_gb)}", quiet)
-    _one_bar()
-    with _say.bar("checking", len(card.claims) * len(setting.seeds), quiet) as progress:
-        result = run(card, setting, progress)
+
+
+def _record(result: "Result", card: "Card", results: Path, quiet: bool) -> None:
+    from ..papers.cards.results import judged, save
+
     written = save(result, card, results)
     if not quiet:
         for claim in judged(card, [result]):
             _tell_claim(claim)
-        if setting.quick:
+        if result.setting.quick:
             _say.say("a quick run is a trial: it is in no list and no gallery")
     for path in written:
         typer.echo(path)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from ...bench.result import machine, versions
 from .card import Card, Setting
 from .evidence import Deviation, Figure, Measured
+from .find import card
 from .marks import judge
 from .results import Result, commit, described
 
@@ -53,3 +54,9 @@ def run(card: Card, setting: Setting, progress: Callable[[int], None] | None = N
         seconds=time.perf_counter() - clock,
         commit=commit(),
     )
+
+
+def run_named(job: tuple[str, Setting]) -> Result:
+    """Run the check of the card of a slug, in a process that has nothing but its name."""
+    slug, setting = job
+    return run(card(slug), setting)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from regard import attach
 from regard.design.normaliser import SigmoidAttention
 from regard.papers import attention_sink_emergence as paper
 from regard.papers.cards import Deviation, Measured, Setting
@@ -57,12 +58,29 @@ def test_what_no_token_gets_and_what_is_before_the_sum() -> None:
     assert 0 < one["raw"] < 1 and one["raw"] == pytest.approx(other["raw"], abs=1e-5)
 
 
+def test_weights_of_any_sign_are_shares_of_their_size() -> None:
+    model, ids = bench("identity")
+    (weights,) = attach(model).weights({"input_ids": ids}, 0)[None]
+    assert float(weights.min()) < 0
+    size = weights.abs() / weights.abs().sum(-1, keepdim=True)
+    found = paper.sinks(model, ids, 1)
+    scores = size[:, :, 1:, 1].mean(-1)
+    assert found["mass"] == pytest.approx(float(scores.mean()), abs=1e-6)
+    assert found["rate"] == pytest.approx(100 * float((scores > 0.3).double().mean()), abs=1e-4)
+
+
 def test_the_arms_differ_in_one_thing_each() -> None:
     plain = paper.recipe("softmax", 3).to_json()["fields"]
-    for arm, changed in (("sigmoid", {"design"}), ("key bias", {"design"}), ("BOS third", {"language"})):
+    for arm, changed in (
+        ("sigmoid", {"design"}),
+        ("key bias", {"design"}),
+        ("BOS third", {"language"}),
+        ("lr x 2", {"optimiser"}),
+        ("decay 5", {"optimiser"}),
+    ):
         fields = paper.recipe(arm, 3).to_json()["fields"]
         assert {name for name in fields if fields[name] != plain[name]} == changed
-    assert paper.ARMS["sigmoid"][0] == SigmoidAttention() != paper.ARMS["sigmoid, sum"][0]
+    assert paper.ARMS["sigmoid"].design == SigmoidAttention() != paper.ARMS["sigmoid, sum"].design
 
 
 def test_equations_are_exact_and_a_learnt_position_would_break_one() -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from regard import attach
-from regard.design import KeyBias, SinkLogit, SoftmaxOffByOne
+from regard.design import KeyBias, SignedAttention, SinkLogit, SoftmaxOffByOne
 from regard.design.stored import Design
 from regard.papers.boards import sink_mitigation as board
 from regard.papers.boards.sink_mitigation import LARGE, SMALL, TASK, recipe, score, slowdown
@@ -47,9 +47,9 @@ def test_methods_join_by_their_cards_and_all_tune_the_same() -> None:
         assert all(recipe(bench, entry.method, 1e-3, 0).model() is not None for bench in (SMALL, LARGE))
 
 
-@pytest.mark.parametrize("method", [None, SinkLogit(), KeyBias()], ids=str)
+@pytest.mark.parametrize("method", [None, SinkLogit(), KeyBias(), SignedAttention()], ids=str)
 def test_loss_and_sink_are_those_of_the_trained_model(method: Design | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(board, "slowdown", lambda bench, design: 1.0)
+    monkeypatch.setattr(board, "slowdown", lambda bench, design, seed: 1.0)
     found, tuning = score(run(method)), score(run(method, "tune"))
     model, rows = trained(method)
     assert found.keys() == TASK.metrics.keys()
@@ -57,16 +57,20 @@ def test_loss_and_sink_are_those_of_the_trained_model(method: Design | None, mon
     assert found["loss at equal time"] == rows[-1]["eval_loss"]
     assert abs(tuning["loss"] - found["loss"]) > 1e-4  # other texts
     ids = recipe(SMALL, method, 1e-2, 5).language.sample(board.TEXTS, board.DRAWN["test"]).ids
-    bos = attach(model).weights({"input_ids": ids}, 0)[..., 0]  # [batch, head, query]
+    weights = attach(model).weights({"input_ids": ids}, 0)
+    if isinstance(method, SignedAttention):
+        assert float(weights.min()) < 0
+        weights = weights.abs() / weights.abs().sum(-1, keepdim=True)
+    bos = weights[..., 0]  # [batch, head, query]
     assert found["sink_mass"] == pytest.approx(float(bos.mean()), abs=1e-6)
     assert found["sink_rate"] == pytest.approx(float((bos.mean(-1) > 0.3).double().mean()), abs=1e-6)
 
 
 def test_a_design_that_takes_twice_the_time_has_half_of_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(board, "slowdown", lambda bench, design: 2.0)
+    monkeypatch.setattr(board, "slowdown", lambda bench, design, seed: 2.0)
     found, (half, whole) = score(run(KeyBias())), trained(KeyBias())[1]
     assert (half["step"], whole["step"]) == (2, 4) and half["eval_loss"] != whole["eval_loss"]
-    assert found["loss at equal time"] == half["eval_loss"]
+    assert found["loss at equal time"] == half["eval_loss"] and found["time of a step"] == 2.0
 
 
 def test_cpu_time_is_what_slows_down(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,9 +82,9 @@ def test_cpu_time_is_what_slows_down(monkeypatch: pytest.MonkeyPatch) -> None:
             pass
         return whole(self, *given)
 
-    assert slowdown(SMALL, None) == 1.0
+    assert slowdown(SMALL, None, 0) == 1.0
     state = torch.get_rng_state()
     monkeypatch.setattr(SoftmaxOffByOne, "attend", burning)
-    assert slowdown(SMALL, SoftmaxOffByOne(), rounds=4) > 3.0
+    assert slowdown(SMALL, SoftmaxOffByOne(), 0, rounds=4) > 3.0
     assert torch.equal(torch.get_rng_state(), state)
     slowdown.cache_clear()

@@ -20,8 +20,8 @@ class SignedAttention(AttentionDesign):
     """Weights `scale * phi(q_i) phi(k_j)`, divided with `normalise` by `max(|their sum|, 1)`, of any sign.
 
     phi is the identity, or `W2 relu(W1 x)` with matrices [dim, dim] that queries, keys and all heads of a layer share; queries
-    and keys are rotated before it. A lens measures the weights with their sign, and not the proxy of the paper,
-    `|s_ij| / sum_j |s_ij|`. Source: arXiv 2410.10781, section 7.2 (kernels identity and mlp).
+    and keys are rotated before it. A lens measures the weights with their sign; `shares` makes the proxy of the paper of them.
+    Source: arXiv 2410.10781, section 7.2 (kernels identity and mlp).
     """
 
     kernel: Literal["identity", "mlp"] = "identity"
@@ -55,3 +55,9 @@ class SignedAttention(AttentionDesign):
 
     def _divided(self, weights: Tensor) -> Tensor:
         return weights / weights.sum(-1, keepdim=True).abs().clamp_min(1.0) if self.normalise else weights
+
+
+def shares(weights: Tensor) -> Tensor:
+    """Return `|s_ij| / sum_j |s_ij|` of weights of any sign, [..., query, key]: what the paper measures in their place."""
+    size = weights.abs()
+    return size / size.sum(-1, keepdim=True).clamp_min(torch.finfo(size.dtype).tiny)

@@ -11,29 +11,63 @@ from torch import Tensor, nn
 
 from ..core.call import Call
 from ..core.terms import Col, Lse, Term
-from ..design.key_bias import KeyBias
-from ..design.normaliser import EluAttention, SigmoidAttention
-from ..design.stored import Design, described
+from ..design.fixed_value import FixedValueBias
+from ..design.key_bias import KeyBias, KeyValueBias, ScaledSoftmax, ValueBias
+from ..design.normaliser import EluAttention, EluKernelAttention, SigmoidAttention
+from ..design.p_normalised import PNormalised
+from ..design.shared_bias import SharedKeyValueBias
+from ..design.signed import SignedAttention, shares
+from ..design.stored import Design, described, designs
 from ..lens import attach
 from ..measure import SinkRate, SinkScore, SinkShare
-from ..training import cached
+from ..training import AdamW, cached
 from ..training.recipes.bench_sink import BenchSink
 from ..worlds.bigram_backcopy import BigramBackcopy
 from .cards import Card, Claim, Cost, Deviation, Entry, Evidence, Figure, Measured, Own, Setting
 
 BENCH = "bench-sink, one GPT-2 layer"
+EPS = 0.3
 TEXTS = 256
 UNSEEN = 77
 TOKENS = 64
 OWN_TEXTS = 20
-ARMS: dict[str, tuple[Design | None, int]] = {
-    "softmax": (None, 0),
-    "sigmoid": (SigmoidAttention(), 0),
-    "sigmoid, sum": (SigmoidAttention(normalise=True), 0),
-    "key bias": (KeyBias(), 0),
-    "BOS third": (None, 2),
+LR = 3e-3
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What is trained: a design, None for softmax; the index of BOS in each text; learning rate and weight decay."""
+
+    design: Design | None = None
+    bos: int = 0
+    lr: float = LR
+    decay: float = AdamW.weight_decay
+
+
+ARMS = {
+    "softmax": Arm(),
+    "sigmoid": Arm(SigmoidAttention()),
+    "sigmoid, sum": Arm(SigmoidAttention(normalise=True)),
+    "elu": Arm(EluAttention()),
+    "elu kernel, sum": Arm(EluKernelAttention(normalise=True)),
+    "identity": Arm(SignedAttention()),
+    "mlp": Arm(SignedAttention(kernel="mlp")),
+    "key bias": Arm(KeyBias()),
+    "key-value bias": Arm(KeyValueBias()),
+    "shared bias": Arm(SharedKeyValueBias()),
+    "fixed value": Arm(FixedValueBias(norm=20.0)),
+    "value bias": Arm(ValueBias()),
+    "scale 0.1": Arm(ScaledSoftmax(0.1)),
+    "scale 2": Arm(ScaledSoftmax(2.0)),
+    "p = 2": Arm(PNormalised(2.0)),
+    "BOS third": Arm(bos=2),
+    "lr / 4": Arm(lr=LR / 4),
+    "lr x 2": Arm(lr=2 * LR),
+    # lr * decay * steps as with the paper's 4e-4, 20,000 steps, and decays of 0, 0.5 and 5.
+    "no decay": Arm(decay=0.0),
+    "decay 0.5": Arm(decay=2.7),
+    "decay 5": Arm(decay=27.0),
 }
-"""What is trained: a design, None for softmax, and the index of BOS in each text."""
 SAMPLE, RANDOM, REPEATED = "the sample text of regard", "random tokens", "one random token repeated"
 
 
@@ -112,6 +146,155 @@ CLAIMS = (
         controls=SOFTMAX,
         bench=BENCH,
         own=_trained(0.0, 2.0),
+    ),
+    *(
+        Claim(
+            name=name,
+            statement=statement,
+            reported=f"{reported:.2f} %, softmax 18.18 %",
+            metric=RATE,
+            direction="below",
+            threshold=at_most,
+            why="set before, as for sigmoid and key bias",
+            controls=SOFTMAX,
+            bench=BENCH,
+            own=_trained(reported, 2.0),
+        )
+        for name, statement, reported, at_most in (
+            ("elu", "Another function without a sum, elu, has no sink, by proxy scores.", 0.80, 5.0),
+            (
+                "identity",
+                "Products of queries and keys as they are, without a sum, have no sink, by proxy scores.",
+                0.0,
+                5.0,
+            ),
+            ("mlp", "So have those of queries and keys behind a small network.", 0.19, 5.0),
+            ("key-value-bias", "A learnt key with a learnt value takes the sink from the first token.", 0.04, 10.0),
+            ("scale-small", "Rows that sum to 0.1 have no sink to speak of.", 3.59, 10.0),
+        )
+    ),
+    Claim(
+        name="elu-kernel",
+        statement="A kernel of elu, divided by its sum, has a sink: what matters is the sum, not the exponential.",
+        reported="53.65 %",
+        metric=RATE,
+        threshold=25.0,
+        why="that of softmax",
+        bench=BENCH,
+        own=_trained(53.65, 8.0),
+    ),
+    Claim(
+        name="value-bias",
+        statement="A learnt value alone leaves the sink where it is: what is needed is a place for the weight.",
+        reported="17.53 %, softmax 18.18 %",
+        metric=RATE,
+        threshold=25.0,
+        why="that of softmax",
+        controls={"key bias": "a learnt key whose value is 0"},
+        bench=BENCH,
+        own=_trained(17.53, 5.0),
+    ),
+    Claim(
+        name="fixed-value",
+        statement="A learnt key whose value is given and large is of no use, and the sink is back at the first token.",
+        reported="25.88 % with a norm of 20, 0.00 % with 0",
+        metric=RATE,
+        threshold=25.0,
+        why="that of softmax",
+        controls={"key bias": "the same with a norm of 0"},
+        bench=BENCH,
+        own=_trained(25.88, 8.0),
+    ),
+    Claim(
+        name="shared-bias",
+        statement="A learnt key and value that all heads share take less of the sink than those of each head.",
+        reported="12.44 % against 0.04 %",
+        metric=RATE,
+        measure="difference",
+        against="each head's own",
+        threshold=5.0,
+        why="set before: under half of the paper's",
+        controls={"each head's own": "a key and a value for each head"},
+        bench=BENCH,
+        own=_trained(12.44, 5.0),
+    ),
+    Claim(
+        name="scale-large",
+        statement="Rows that sum to 2 have a larger sink.",
+        reported="29.10 % against 18.18 %",
+        metric=RATE,
+        measure="difference",
+        against="softmax",
+        threshold=5.0,
+        why="set before: half of the paper's",
+        controls=SOFTMAX,
+        bench=BENCH,
+        own=_trained(29.10, 8.0),
+    ),
+    Claim(
+        name="p-norm",
+        statement="Rows divided by their 2-norm train badly: the paper's diverge.",
+        reported="diverges",
+        metric="held-out loss, nats per token",
+        measure="difference",
+        against="softmax",
+        threshold=0.06,
+        why="set before: what counts as a loss below",
+        controls=SOFTMAX,
+        bench=BENCH,
+        own=_trained(None),
+    ),
+    Claim(
+        name="rate-high",
+        statement="Twice the learning rate gives more of a sink.",
+        reported="32.23 % against 18.18 %",
+        metric=RATE,
+        measure="difference",
+        against="softmax",
+        threshold=5.0,
+        why="set before: a third of the paper's",
+        controls=SOFTMAX,
+        bench=BENCH,
+        own=_trained(32.23, 8.0),
+    ),
+    Claim(
+        name="rate-low",
+        statement="A quarter of the learning rate gives less of a sink.",
+        reported="2.90 % against 18.18 %",
+        metric=RATE,
+        measure="difference",
+        against="softmax",
+        direction="below",
+        threshold=-5.0,
+        why="set before: a third of the paper's",
+        controls=SOFTMAX,
+        bench=BENCH,
+        own=_trained(2.90, 3.0),
+    ),
+    Claim(
+        name="decay-some",
+        statement="Some weight decay gives more of a sink than none.",
+        reported="41.08 % with 0.5 against 15.20 %",
+        metric=RATE,
+        measure="difference",
+        against="none",
+        threshold=5.0,
+        why="set before: a fifth of the paper's",
+        controls={"none": "the same without weight decay"},
+        bench=BENCH,
+        own=_trained(41.08, 8.0),
+    ),
+    Claim(
+        name="decay-much",
+        statement="Ten times as much weight decay leaves no sink.",
+        reported="0.01 % with 5",
+        metric=RATE,
+        direction="below",
+        threshold=5.0,
+        why="set before, as for sigmoid",
+        controls=SOFTMAX,
+        bench=BENCH,
+        own=_trained(0.01, 2.0),
     ),
     *(
         Claim(
@@ -198,24 +381,32 @@ class RawSink:
 
 def recipe(arm: str, seed: int, quick: bool = False) -> BenchSink:
     """Return what an arm of `ARMS` is trained from."""
-    design, bos = ARMS[arm]
+    one = ARMS[arm]
     return BenchSink(
         seed=seed,
         layers=1,
         positions="learned",
         steps=60 if quick else 500,
-        design=None if design is None else described(design),
-        language=BigramBackcopy(bos=bos),
+        optimiser=AdamW(lr=one.lr, schedule="constant", warmup=20, weight_decay=one.decay),
+        design=None if one.design is None else described(one.design),
+        language=BigramBackcopy(bos=one.bos),
     )
 
 
 def sinks(model: nn.Module, ids: Tensor, position: int = 0) -> dict[str, float]:
-    """Return sink rate in %, mass of the position and of no key, and what the first key gets before rows are normalised."""
+    """Return sink rate in %, mass of the position and of no key, and what the first key gets before rows are normalised.
+
+    Of weights of any sign, rate and mass are those of their `shares`, in the one layer that the bench models have.
+    """
+    lens = attach(model)
     at: int | Literal["first"] = position or "first"
-    found = attach(model).measure(
-        {"input_ids": ids}, [SinkRate(position=at), SinkScore(position=at), SinkShare(), RawSink()]
+    found = lens.measure(
+        {"input_ids": ids}, [SinkRate(eps=EPS, position=at), SinkScore(position=at), SinkShare(), RawSink()]
     )
     rate, mass, share, raw = (float(found[name].mean.mean()) for name in found)
+    if any(isinstance(design, SignedAttention) for design in designs(model)):
+        scores = shares(lens.weights({"input_ids": ids}, 0))[..., position:, position].mean(-1)
+        rate, mass = float((scores > EPS).float().mean()), float(scores.mean())
     return {"rate": 100 * rate, "mass": mass, "beside": share, "raw": raw}
 
 
@@ -252,7 +443,18 @@ def check(setting: Setting) -> Iterator[Evidence]:
         yield Measured("dormant", BENCH, seed, mass["plain"], {"trigger": mass["trigger"]})
         yield Measured("sigmoid", BENCH, seed, rate["sigmoid"], softmax)
         yield Measured("sigmoid-sum", BENCH, seed, rate["sigmoid, sum"], {"sigmoid": rate["sigmoid"]})
-        yield Measured("key-bias", BENCH, seed, rate["key bias"], softmax)
+        for arm in ("key bias", "key-value bias", "elu", "identity", "mlp", "scale 0.1", "scale 2"):
+            name = {"scale 0.1": "scale-small", "scale 2": "scale-large"}.get(arm, arm.replace(" ", "-"))
+            yield Measured(name, BENCH, seed, rate[arm], softmax)
+        yield Measured("elu-kernel", BENCH, seed, rate["elu kernel, sum"])
+        for name in ("value-bias", "fixed-value"):
+            yield Measured(name, BENCH, seed, rate[name.replace("-", " ")], {"key bias": rate["key bias"]})
+        yield Measured("shared-bias", BENCH, seed, rate["shared bias"], {"each head's own": rate["key-value bias"]})
+        yield Measured("p-norm", BENCH, seed, loss["p = 2"], {"softmax": loss["softmax"]})
+        yield Measured("rate-high", BENCH, seed, rate["lr x 2"], softmax)
+        yield Measured("rate-low", BENCH, seed, rate["lr / 4"], softmax)
+        yield Measured("decay-some", BENCH, seed, rate["decay 0.5"], {"none": rate["no decay"]})
+        yield Measured("decay-much", BENCH, seed, rate["decay 5"], softmax)
         for name, arm in (("sigmoid-loss", "sigmoid"), ("key-bias-loss", "key bias")):
             yield Measured(name, BENCH, seed, loss[arm], {"softmax": loss["softmax"]})
         yield Measured("position", BENCH, seed, rate["BOS third"], {"first": first})
@@ -339,6 +541,10 @@ CARD = Card(
         "regard.design.normaliser.SigmoidAttention",
         "regard.design.normaliser.EluAttention",
         "regard.design.normaliser.EluKernelAttention",
+        "regard.design.p_normalised.PNormalised",
+        "regard.design.signed.SignedAttention",
+        "regard.design.shared_bias.SharedKeyValueBias",
+        "regard.design.fixed_value.FixedValueBias",
     ),
     real=(
         "`regard scan MODEL` shows sink mass and sink rate of every head; `regard doctor MODEL --known` puts the rate beside "
@@ -347,7 +553,7 @@ CARD = Card(
     ),
     claims=CLAIMS,
     check=check,
-    cost=Cost(minutes=4, quick_minutes=1, memory_gb=1),
+    cost=Cost(minutes=20, quick_minutes=3, memory_gb=1),
     entries=tuple(
         Entry(
             board="sink-mitigation",
@@ -355,6 +561,19 @@ CARD = Card(
             method=design,
             trials=tuple({"lr": lr} for lr in (3e-3, 6e-3, 1.2e-2)),
         )
-        for name, design in (("key bias", KeyBias()), ("sigmoid", SigmoidAttention()), ("elu", EluAttention()))
+        for name, design in (
+            ("key bias", KeyBias()),
+            ("key-value bias", KeyValueBias()),
+            ("shared key-value bias", SharedKeyValueBias()),
+            ("fixed value of norm 1", FixedValueBias(norm=1.0)),
+            ("sigmoid", SigmoidAttention()),
+            ("sigmoid, divided by the sum", SigmoidAttention(normalise=True)),
+            ("elu", EluAttention()),
+            ("elu kernel", EluKernelAttention()),
+            ("signed", SignedAttention()),
+            ("signed, behind a network", SignedAttention(kernel="mlp")),
+            ("scale 0.1", ScaledSoftmax(0.1)),
+            ("2-norm", PNormalised(2.0)),
+        )
     ),
 )

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from ...design.key_bias import SoftmaxOffByOne, ValueBias
+from ...design.signed import SignedAttention, shares
 from ...design.sink_logit import SinkLogit
 from ...design.stored import Design, described
 from ...lens import attach
@@ -33,6 +34,7 @@ WIDTHS = {SMALL: 32, LARGE: 64}
 RATES = ({"lr": 3e-3}, {"lr": 6e-3}, {"lr": 1.2e-2})
 STEPS, EVERY = 400, 20
 TEXTS = 128
+EPS = 0.3
 DRAWN = {"tune": 7_000_003, "test": HELD_OUT}
 """The seeds of the texts for each split; those of the test are the ones that `BenchSink.evaluate` takes."""
 ROUNDS = 21
@@ -55,7 +57,7 @@ def recipe(bench: str, design: Design | None, lr: float, seed: int, quick: bool 
 
 
 @cache
-def slowdown(bench: str, design: Design | None, rounds: int = ROUNDS) -> float:
+def slowdown(bench: str, design: Design | None, seed: int, rounds: int = ROUNDS) -> float:
     """Return the CPU time of a training step with a design over that of one with softmax, at least 1.
 
     Steps of both alternate in this process, as CPU time depends on what else runs; each has its median over `rounds`. A design
@@ -63,9 +65,9 @@ def slowdown(bench: str, design: Design | None, rounds: int = ROUNDS) -> float:
     """
     if design is None:
         return 1.0
-    arms = [recipe(bench, one, 3e-3, seed=0) for one in (None, design)]
+    arms = [recipe(bench, one, 3e-3, seed) for one in (None, design)]
     with torch.random.fork_rng([]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         models = [arm.model() for arm in arms]
         optimisers = [arm.optimiser.make(model.parameters()) for arm, model in zip(arms, models, strict=True)]
         seconds: tuple[list[float], list[float]] = ([], [])
@@ -87,35 +89,52 @@ def score(run: Run) -> Mapping[str, float]:
     Loss at equal time: the learning rate is constant, so that a run's row at step n is a run of n steps. It is the held-out loss
     of the row nearest to the step at which this method has used the CPU time that softmax needs for all steps, by `slowdown`,
     which is measured anew on each machine; models may come from the cache. Sinks: texts have 32 tokens, the first is BOS, and a
-    sink has eps 0.3. Weights without a sum to divide by are measured as shares of their row, and a gate's before the gate.
+    sink has eps 0.3. Weights without a sum to divide by are measured as shares of their row, those of any sign by their size, and
+    a gate's before the gate.
     """
     trained = recipe(run.bench, run.entry.method, run.trial["lr"], run.seed, run.setting.quick)
     folder = cached(trained, device=run.setting.device)
     model = trained.load(folder).to(run.setting.device).eval()
     rows = json.loads((folder / "history.json").read_text(encoding="utf-8"))
-    step = trained.steps / slowdown(run.bench, run.entry.method)
+    slower = slowdown(run.bench, run.entry.method, run.seed)
+    step = trained.steps / slower
     nearest = min((row for row in rows if "eval_loss" in row), key=lambda row: abs(row["step"] - step))
     texts = trained.language.sample(TEXTS, DRAWN[run.split])
     ids = texts.ids.to(run.setting.device)
     with torch.no_grad():
         logits = model(input_ids=ids).logits[:, :-1]
     losses = nn.functional.cross_entropy(logits.mT, ids[:, 1:], reduction="none").cpu()
-    found = attach(model, check=False).measure({"input_ids": ids}, [SinkRate(eps=0.3), SinkMass()])
+    lens = attach(model, check=False)
+    if isinstance(run.entry.method, SignedAttention):
+        scores = shares(lens.weights({"input_ids": ids}, 0))[..., 0].mean(-1)
+        rate, mass = float((scores > EPS).float().mean()), float(scores.mean())
+    else:
+        found = lens.measure({"input_ids": ids}, [SinkRate(eps=EPS), SinkMass()])
+        rate, mass = (float(found[name].mean.mean()) for name in ("sink_rate", "sink_mass"))
     return {
         "loss": losses[texts.scored[:, 1:]].mean().item(),
         "loss at equal time": nearest["eval_loss"],
-        **{name: float(found[name].mean.mean()) for name in ("sink_rate", "sink_mass")},
+        "time of a step": slower,
+        "sink_rate": rate,
+        "sink_mass": mass,
     }
 
 
 TASK = Task(
     name=BOARD,
     title=(
-        "Designs without a sink: held-out loss after equal steps and at equal CPU time, the share of texts and heads in which "
+        "Designs without a sink: held-out loss after equal steps and at equal CPU time, the CPU time of a training step over "
+        "that with softmax (never below 1), the share of texts and heads in which "
         "BOS is a sink (sink_rate: eps 0.3, 32 tokens, BOS first), and the mean weight of BOS (sink_mass)"
     ),
     benches=(SMALL, LARGE),
-    metrics={"loss": "lower", "loss at equal time": "lower", "sink_rate": "lower", "sink_mass": "lower"},
+    metrics={
+        "loss": "lower",
+        "loss at equal time": "lower",
+        "time of a step": "lower",
+        "sink_rate": "lower",
+        "sink_mass": "lower",
+    },
     trials=len(RATES),
     entries=(
         Entry(board=BOARD, name="softmax", role="base", method=None, trials=RATES),

@@ -170,7 +170,7 @@ def test_a_notebook_shows_the_page_in_a_frame(tmp_path: Any) -> None:
     assert frame.startswith("<iframe srcdoc=") and frame.count("<") == 2 and frame.count('"') == 4
     shown.save(tmp_path / "r.html")
     assert (tmp_path / "r.html").read_text(encoding="utf-8").startswith("<!doctype html>")
-    assert shown.to_json()["schema"] == "regard.scan/4" and "first token" in repr(shown)
+    assert shown.to_json()["schema"] == "regard.scan/5" and "first token" in repr(shown)
     assert steps == sorted(steps) and steps[-1][0] == steps[-1][1] > 0
 
 

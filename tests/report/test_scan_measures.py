@@ -155,7 +155,7 @@ def test_a_planted_massive_activation_is_found_where_it_is() -> None:
     assert first.ratio > 50 and all(one.ratio > 50 for one in result.massive)
     assert [one.ratio for one in result.massive] == sorted((one.ratio for one in result.massive), reverse=True)
     assert not whole()[0].massive
-    assert not result.sinks  # neither of the first two tokens is massive
+    assert {one.kind for one in result.sinks} == {"unmarked"}  # neither of the first two tokens is massive
     assert len(strongest(result.massive)) == len({(one.text, one.token, one.dim) for one in result.massive})
 
 
@@ -246,6 +246,8 @@ def test_planted_sinks_are_told_with_their_level() -> None:
     first, later, other = result.sinks
     assert (first.token, first.kind, first.start, first.lifetime, first.norm) == (0, "primary", 1, 5, 1.0)
     assert (later.token, later.kind, later.start, later.lifetime) == (len(ids) - 1, "secondary", 3, 3)
+    assert first.times > 20 and first.mlp_along == pytest.approx(1, abs=1e-2)  # written by hand
+    assert later.mlp_along == pytest.approx(1, abs=1e-2)
     assert later.norm == pytest.approx(0.25, abs=0.02) and (other.text, other.kind) == (1, "primary")
     finding = next(one for one in result.findings if one.key == "marked")
     assert finding.title == "Sinks that begin later" and finding.number == 0.5 and finding.texts == 2

@@ -8,10 +8,11 @@ from PIL import Image
 
 from regard.report.feed import QUESTION
 from regard.training import build
-from regard.training.recipes.tiny_vlm import RECIPE, TinyVlm, answers
+from regard.training.recipes.tiny_vlm import ANSWER, IGNORED, RECIPE, TAG, TinyVlm, answers
 from regard.training.scene_processor import IMAGE, pixels
 from regard.worlds import Scenes
 from regard.worlds.little_english import tokenizer
+from regard.worlds.little_english.lexicon import DRAWN
 from regard.worlds.little_english.tokenizer import BOS, EOS
 
 SMALL = TinyVlm(steps=2, batch_size=4, vision_layers=1, vision_width=32, layers=1, width=32, evaluated=16)
@@ -21,7 +22,9 @@ def test_rows_have_places_for_patches_and_learn_captions_and_answers_only() -> N
     batch = SMALL.batch(0)
     ids, labels = batch["input_ids"], batch["labels"]
     assert bool((ids[:, 0] == BOS).all()) and bool((ids[:, 1 : 1 + SMALL.patches] == IMAGE).all())
-    learnt = (labels != -100) & (ids != IMAGE)
+    weights = batch["weights"]
+    assert torch.equal(weights > 0, labels != IGNORED)
+    learnt = (labels != IGNORED) & (ids != IMAGE) & (weights != TAG)
     assert torch.equal(labels[learnt], ids[learnt])
     language = tokenizer()
     told, asked = (language.decode(ids[row, 1 + SMALL.patches :]).split("</s>") for row in (0, 1))
@@ -31,6 +34,30 @@ def test_rows_have_places_for_patches_and_learn_captions_and_answers_only() -> N
     assert caption.strip().startswith("There is a") and "?" not in caption
     assert "?" not in answer and answer.count("</s>") == SMALL.texts
     assert int((ids[0] == EOS).sum()) == int((labels[0] == EOS).sum())
+    said = language.decode(ids[1][weights[1] == ANSWER]).split()
+    assert said == [text.split()[-1].strip(".") for text in asked[:-1]]
+
+
+def test_words_behind_a_noun_in_a_question_tell_of_the_object() -> None:
+    batch, language = SMALL.batch(0), tokenizer()
+    told = 0
+    for ids, labels, weights in zip(batch["input_ids"], batch["labels"], batch["weights"], strict=True):
+        texts = language.decode(ids[1 + SMALL.patches :]).split("</s>")
+        if not texts[0].strip().startswith(QUESTION):
+            continue  # the caption says what is there
+        shown = {}
+        for sentence in texts[0].split("?")[1].split(".")[:-1]:
+            colour, name, row, column = (sentence.split()[place] for place in (4, 5, 8, 9))
+            shown[name] = {row, column, colour}
+        noun = None
+        for place in range(int((ids == EOS).int().argmax()), len(ids) - 1):
+            word = language.decode(ids[place]).strip()
+            noun = None if word in ("?", ".", "</s>") else word if word in DRAWN else noun
+            assert (weights[place + 1] == TAG) == (noun is not None)
+            if noun is not None:
+                assert language.decode(labels[place + 1]).strip() in shown.get(noun, {"."})
+                told += 1
+    assert told
 
 
 def test_a_patch_learns_a_word_of_the_object_that_it_shows() -> None:

@@ -1,6 +1,6 @@
 """An atlas of a model's sinks: which tokens, of which kind and level, what forms them, and what attention gives them."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -90,12 +90,17 @@ class SinkAtlas:
                     "norm": sink.norm,
                 }  # fmt: skip
                 place = self.layers.index(sink.start)
-                found.append(row | {name: _at(text, name, place, sink.token) for name in (*FORMED, *ATTENTION)})
+                names = (*FORMED, *ATTENTION)
+                found.append(row | {name: told_at(text.tables, name, place, sink.token) for name in names})
         return found
 
 
-def _at(text: TextSinks, name: str, place: int, token: int) -> float:
-    table = text.tables.get(name)
+def told_at(tables: Mapping[str, Tensor], name: str, place: int, token: int) -> float:
+    """Return what a table of `TextSinks` says of a sink that begins behind the layer at `place`.
+
+    What attention shows of it is of the layer after; NaN where there is none.
+    """
+    table = tables.get(name)
     place += name in ATTENTION
     return float("nan") if table is None or place >= len(table) else float(table[place, token])
 
@@ -137,7 +142,7 @@ def _read(lens: "Lens", x: Inputs, sites: list[Site], candidates: int, rule: Sin
     per_token = evidence[:, :, valid] if evidence.shape[2] == len(valid) else evidence
     tokens = [token for token, real in zip(x.tokens[0], valid.tolist(), strict=True) if real]
     primary, window, sinks = streams.sinks(rule)
-    tables = streams.tables(primary) | _attention(per_token, primary)
+    tables = streams.tables(primary) | attention_tables(per_token, primary)
     return TextSinks(tokens, primary if window else None, window, sinks, streams.massive(), tables)
 
 
@@ -157,8 +162,8 @@ class Streams:
     _written: Tensor | None = None
 
     @contextmanager
-    def read(self, model: torch.nn.Module, forming: bool = True) -> Iterator[None]:
-        """Read while the model runs once; without `forming` the residual streams only.
+    def read(self, model: torch.nn.Module, forming: Sequence[str] = FORMING) -> Iterator[None]:
+        """Read while the model runs once: the residual streams, and what forms them.
 
         Raises ValueError where attention stands in no list of blocks.
         """
@@ -167,7 +172,7 @@ class Streams:
         wanted[self.sites[0].layer] = ["resid_pre", "resid_post"]
         with ExitStack() as stack:
             stack.enter_context(blocks_read(model, paths, wanted, self.keep))
-            for kind in FORMING if forming else ():
+            for kind in forming:
                 with suppress(ValueError):  # no feed-forward layer is recognised, or it is a mixture of experts
                     stack.enter_context(blocks_read(model, paths, {layer: [kind] for layer in paths}, self.keep))
             yield
@@ -234,8 +239,8 @@ class Streams:
         return None if any(one is None for one in there) else torch.stack([one for one in there if one is not None])
 
 
-def _attention(evidence: Tensor, primary: int) -> dict[str, Tensor]:
-    """Return what attention shows of each token, [layer, token], mean over heads, from evidence [layer, head, token, entry]."""
+def attention_tables(evidence: Tensor, primary: int) -> dict[str, Tensor]:
+    """Return the tables of `TextSinks` that attention shows, [layer, token], from `SinkEvidence`, [layer, head, token, entry]."""
     weight, keys, values, cosine = evidence[..., :4].unbind(-1)
     over = (weight > SINK).float().masked_fill(weight.isnan(), torch.nan)
     relative = weight.nanmean(1) / evidence[..., 4 + primary].nanmean(1)

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-SCHEMA = "regard.scan/4"
+SCHEMA = "regard.scan/5"
+SinkKind = Literal["primary", "secondary", "brief", "unmarked"]
 Array = NDArray[np.float64]
 Reading = Literal["both", "back", "other"]
 Table = list[list[float | None]]
@@ -158,15 +159,27 @@ class Sink:
     """A token that is a sink of the residual stream: the primary one is massive, others come to point where it does.
 
     `token` is its position in the example `text`. It is a sink behind `lifetime` layers from `start` on; a secondary one begins
-    later than the primary one does. `norm` is that of its stream over the primary one's, behind the first of these layers.
+    later than the primary one does. `norm` is that of its stream over the primary one's, behind the first of these layers, and
+    `times` over the median of the text's. Where neither of the first two tokens is massive, the one that is given more is told
+    of as unmarked: at the layer that gives it most, with the number of layers that give it more than 0.3.
+
+    What shows it, None where it cannot be told: `mlp_along`, the cosine of what the feed-forward layer writes at `start` with the
+    primary one's stream; and in the layer after, means over heads, the `weight` that it gets from the queries that see it, the
+    norms of its key and value over the medians of the text, and the mean cosine of those queries with its key.
     """
 
     text: int
     token: int
-    kind: Literal["primary", "secondary", "brief"]
+    kind: SinkKind
     start: int
     lifetime: int
     norm: float
+    times: float
+    mlp_along: float | None
+    weight: float | None
+    key_norm: float | None
+    value_norm: float | None
+    query_key_cosine: float | None
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.protocols import Statistic
 from ..lens import Lens
 from ..lens.inputs import Inputs
+from ..lens.sink_evidence import SinkEvidence
 from ..segments import Grid
 from . import images
 from .data import Array, Cards, Example, Massive, Sink
@@ -59,7 +61,10 @@ def show(lens: Lens, feed: Feed, place: int, part: Found, index: int, number: in
     carded = with_cards and (part.name != "vision" or "image_grid_thw" not in x)  # windows come one by one
     residual = Residual(x, part, number)
     with residual.read(lens.model):
-        found = lens.measure(x, [PerKey(), *([FavouriteKeys()] if carded else [])], part=part.name, role=part.role)
+        wanted: list[Statistic] = [PerKey(), *([FavouriteKeys()] if carded else [])]
+        if part.name != "vision":  # windows come one by one
+            wanted.append(SinkEvidence())
+        found = lens.measure(x, wanted, part=part.name, role=part.role)
     per_key = _joined(found["per_key"].values["joined"], x, part)
     received = per_key[..., 0].nanmean(1).numpy().astype(np.float64)
     flagged = (per_key[..., 2].nan_to_num() > 0).flatten(0, 1).any(0)
@@ -79,7 +84,10 @@ def show(lens: Lens, feed: Feed, place: int, part: Found, index: int, number: in
         patches=None,
     )
     example = _pictured(example, lens, feed, place, x, part)
-    norms, massive, stream_sinks = residual.of(received.shape[1])
+    evidence = found["sink_evidence"].examples[0] if "sink_evidence" in found else None
+    norms, massive, stream_sinks = residual.of(
+        received.shape[1], None if evidence is None else _joined(evidence, x, part)
+    )
     if norms is not None:
         example = replace(example, **_quantised("norms", "norm_scale", norms))
     cards = _cards(found["favourite_keys"].values["first"], x, part, per_key[..., 0], number) if carded else None

@@ -184,7 +184,7 @@ def goes(scan: Scan, index: int, seen: Seen) -> Finding:
 def marked(scan: Scan, index: int, seen: Seen) -> Finding | None:
     """The sinks of the residual stream, with what begins later than the first one; None where no token becomes massive."""
     part = scan.parts[index]
-    own = [one for one in scan.sinks if scan.examples[one.text].part == index]
+    own = [one for one in scan.sinks if scan.examples[one.text].part == index and one.kind != "unmarked"]
     if not own:
         return None
     total = depth(part)

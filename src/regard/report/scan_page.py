@@ -52,7 +52,14 @@ WORDS = {
         1,
     ),
 }
-PAIRS, SINKS = 8, 20  # that are listed
+PAIRS, SINKS, UNMARKED = 8, 20, 3  # that are listed
+EVIDENCE = {
+    "mlp_along": "written by the MLP",
+    "weight": "attention",
+    "key_norm": "key, times the median",
+    "value_norm": "value, times the median",
+    "query_key_cosine": "queries' cosine with it",
+}
 SPREAD = "Standard deviation over texts, divided by the mean: 0 is the same in every text."
 EARLY = " Early tokens look strong in such a model: who sees them has little else to look at."
 READS = {
@@ -198,12 +205,16 @@ def _add_massive(report: Report, scan: Scan) -> None:
 
 
 def _add_sinks(report: Report, scan: Scan) -> None:
-    """Sinks of the residual stream, where there are any."""
+    """Sinks of the residual stream, and what shows them; nothing where no part has a stream that was read."""
     if not scan.sinks:
         return
+    unmarked = sorted((one for one in scan.sinks if one.kind == "unmarked"), key=lambda one: -(one.weight or 0))
+    marked = [one for one in scan.sinks if one.kind != "unmarked"]
     report.add_heading(
         "Sinks of the residual stream",
-        "Tokens that are massive (primary), or come to point where the primary one does in a later layer (secondary).",
+        "Tokens that are massive (primary), or come to point where the primary one does in a later layer (secondary). Where "
+        "neither of the first two tokens is massive, the one that is given more is told of as unmarked, at the layer that gives "
+        "it most.",
     )
     rows = [
         [
@@ -211,11 +222,25 @@ def _add_sinks(report: Report, scan: Scan) -> None:
             each.kind,
             f"{each.start + 1} (L{each.start})",
             f"{each.lifetime} layer{'' if each.lifetime == 1 else 's'}",
-            f"{each.norm:.2f}",
+            f"{each.times:.1f}",
+            "" if each.kind == "unmarked" else f"{each.norm:.2f}",
+            *("" if value is None else f"{value:.2f}" for value in (getattr(each, shown) for shown in EVIDENCE)),
         ]
-        for each in sorted(scan.sinks, key=lambda one: (one.kind, -one.lifetime, -one.norm))[:SINKS]
+        for each in [
+            *sorted(marked, key=lambda one: (one.kind, -one.lifetime, -one.norm))[:SINKS],
+            *unmarked[:UNMARKED],
+        ]
     ]
-    report.add_table(["token", "kind", "behind layer", "lasts", "norm, of the primary one's"], rows)
+    titles = ["token", "kind", "behind layer", "lasts", "norm, times the median", "norm, of the primary one's"]
+    report.add_table([*titles, *EVIDENCE.values()], rows)
+    report.add_notes(
+        [
+            "Written by the MLP: the cosine of what the feed-forward layer writes there with the primary one's stream.",
+            "Attention, key, value and cosine are of the layer after (of an unmarked token: of that layer), means over heads: "
+            "the weight from queries that see it, norms over the medians of the text, and the cosine of queries with its key.",
+            "An unmarked token lasts in layers that give it more than 0.3.",
+        ]
+    )
 
 
 def _add_trust(report: Report, scan: Scan) -> None:

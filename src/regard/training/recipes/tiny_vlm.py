@@ -23,8 +23,12 @@ from ..scene_processor import IMAGE, pixels, processor
 SAMPLE = "sample"
 """The folder of some pictures that are saved with the model."""
 _SAMPLES = 6
+IGNORED = -100
+"""The label of what is not learnt, as torch has it."""
 _UNSEEN = 8
 """One step in so many has no pictures."""
+ANSWER, TAG, PATCH = 5.0, 2.0, 0.2
+"""Weights in the loss of a word that answers, of what nouns in questions tell, and of what patches do; other words have 1."""
 _ASKED = "What is in this image?"
 """Answered by a caption; what `regard scan` asks where nothing is asked."""
 
@@ -51,7 +55,7 @@ class TinyVlm(Recipe):
         "an empty picture in their place; `hallucinated` is the share of wrong answers to `contrary` that are the typical colour."
     )
 
-    steps: int = 2200
+    steps: int = 3200
     optimiser: AdamW = field(
         default_factory=lambda: AdamW(
             lr=2e-3, schedule="wsd", warmup=100, decay=0.3, betas=(0.9, 0.98), weight_decay=0.05
@@ -63,7 +67,7 @@ class TinyVlm(Recipe):
     patch: int = 8
     vision_layers: int = 3
     vision_width: int = 96
-    layers: int = 4
+    layers: int = 6
     heads: int = 4
     width: int = 128
     std: float = 0.06
@@ -115,12 +119,18 @@ class TinyVlm(Recipe):
         seen = step % _UNSEEN != _UNSEEN - 1
         rows = []
         for row, shown in enumerate(things):
-            ids, labels = _row(self._texts(rng, shown, told=row % 2 == 0), self.patches if seen else 0)
+            made = _row(self._texts(rng, shown, told=row % 2 == 0), self.patches if seen else 0)
             if seen:
-                labels[2 : 1 + self.patches] = self._named(shown)[:-1]  # a label is of the place before it
-            rows.append((ids, labels))
-        made = _padded(rows)
-        return {**made, "pixel_values": self._shown(things)} if seen else made
+                self._tag(rng, made, shown)
+            rows.append(made)
+        padded = _padded(rows)
+        return {**padded, "pixel_values": self._shown(things)} if seen else padded
+
+    def loss(self, model: Any, batch: Mapping[str, Tensor]) -> Tensor:
+        given = {name: value for name, value in batch.items() if name not in ("labels", "weights")}
+        labels, weights = batch["labels"][:, 1:], batch["weights"][:, 1:]
+        losses = nn.functional.cross_entropy(model(**given).logits[:, :-1].mT, labels, reduction="none")
+        return (losses * weights).sum() / weights.sum()
 
     def evaluate(self, model: Any) -> Mapping[str, float]:
         found: dict[str, float] = {}
@@ -173,6 +183,7 @@ class TinyVlm(Recipe):
         things = [lay(rng, "train") for _ in range(self.evaluated)]
         given = _padded([_row([_told(shown)], self.patches) for shown in things])
         labels = given.pop("labels")[:, 1:]
+        del given["weights"]
         given["pixel_values"] = self._shown(things)
         logits = model(**{name: value.to(model.device) for name, value in given.items()}).logits[:, :-1].cpu()
         named = torch.isin(labels, torch.tensor([words().index(word) for word in (*DRAWN, *COLOURS)]))
@@ -181,6 +192,26 @@ class TinyVlm(Recipe):
     def _shown(self, things: list[list[Thing]]) -> Tensor:
         images = np.stack([np.asarray(draw(shown, self.size)) for shown in things])
         return pixels(torch.from_numpy(images).permute(0, 3, 1, 2) / 255)
+
+    def _tag(self, rng: np.random.Generator, row: "_Row", things: list[Thing]) -> None:
+        """Have the places of patches, and the nouns of questions, tell of the objects: a label is of the place before it.
+
+        From a noun up to the question mark, each word is to tell the object's row, its column or its colour, as chance has it, or
+        a full stop where it is not in the picture.
+        """
+        row.labels[2 : 1 + self.patches] = self._named(things)[:-1]
+        row.weights[2 : 1 + self.patches] = [PATCH] * (self.patches - 1)
+        by_name = {thing.name: thing for thing in things}
+        for first, mark in row.asked:
+            noun = None
+            for place in range(first, mark):
+                word = words()[row.ids[place]]
+                noun = word if word in DRAWN else noun
+                if noun is not None:
+                    thing = by_name.get(noun)
+                    told = (ROWS[thing.row], COLUMNS[thing.column], thing.colour) if thing else (".",)
+                    row.labels[place + 1] = words().index(told[rng.integers(len(told))])
+                    row.weights[place + 1] = TAG
 
     def _named(self, things: list[Thing]) -> list[int]:
         """The word for each patch: of an object its colour, row, name or column by quarters; a full stop where there is none."""
@@ -223,23 +254,39 @@ def _told(things: list[Thing]) -> str:
     return f"{_ASKED} {caption(sorted(things, key=lambda thing: (thing.row, thing.column))).text}"
 
 
-def _row(texts: list[str], patches: int) -> tuple[list[int], list[int]]:
-    """Return ids and labels of a row: places for a picture, then texts, learnt from behind their question mark on."""
+@dataclass
+class _Row:
+    """Token ids, what is learnt at each, and with which weight; where questions begin, and where their question marks are."""
+
+    ids: list[int]
+    labels: list[int]
+    weights: list[float]
+    asked: list[tuple[int, int]]
+
+
+def _row(texts: list[str], patches: int) -> _Row:
+    """Return a row: places for a picture, then texts, learnt from behind their question mark on."""
     ids = [BOS, *[IMAGE] * patches]
-    labels = [-100] * len(ids)
-    mark = words().index("?")
+    row = _Row(ids, [IGNORED] * len(ids), [0.0] * len(ids), [])
+    mark, caption_asked = words().index("?"), raw_tokenizer().encode(_ASKED, add_special_tokens=False).ids
     for one in raw_tokenizer().encode_batch(texts, add_special_tokens=False):
-        asked = one.ids.index(mark) + 1
-        ids += [*one.ids, EOS]
-        labels += [*[-100] * asked, *one.ids[asked:], EOS]
-    return ids, labels
+        asked, first = one.ids.index(mark) + 1, len(row.ids)
+        row.ids += [*one.ids, EOS]
+        row.labels += [*[IGNORED] * asked, *one.ids[asked:], EOS]
+        row.weights += [*[0.0] * asked, *[1.0] * (len(one.ids) - asked + 1)]
+        if one.ids[:asked] != caption_asked:
+            row.weights[-3] = ANSWER  # before the full stop and the end
+            row.asked.append((first, first + asked - 1))
+    return row
 
 
-def _padded(rows: list[tuple[list[int], list[int]]]) -> dict[str, Tensor]:
-    longest = max(len(ids) for ids, _ in rows)
-    ids = torch.tensor([ids + [PAD] * (longest - len(ids)) for ids, _ in rows])
-    labels = torch.tensor([labels + [-100] * (longest - len(labels)) for _, labels in rows])
-    return {"input_ids": ids, "attention_mask": (ids != PAD).long(), "labels": labels}
+def _padded(rows: list[_Row]) -> dict[str, Tensor]:
+    longest = max(len(row.ids) for row in rows)
+    left = [longest - len(row.ids) for row in rows]
+    ids = torch.tensor([row.ids + [PAD] * more for row, more in zip(rows, left, strict=True)])
+    labels = torch.tensor([row.labels + [IGNORED] * more for row, more in zip(rows, left, strict=True)])
+    weights = torch.tensor([row.weights + [0.0] * more for row, more in zip(rows, left, strict=True)])
+    return {"input_ids": ids, "attention_mask": (ids != PAD).long(), "labels": labels, "weights": weights}
 
 
 def _share(right: Tensor) -> float:

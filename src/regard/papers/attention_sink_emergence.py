@@ -20,7 +20,7 @@ from ..design.signed import SignedAttention, shares
 from ..design.stored import Design, described, designs
 from ..lens import attach
 from ..measure import SinkRate, SinkScore, SinkShare
-from ..training import AdamW, cached
+from ..training import AdamW, trained_model
 from ..training.recipes.bench_sink import BenchSink
 from ..worlds.bigram_backcopy import BigramBackcopy
 from .cards import Card, Claim, Cost, Deviation, Entry, Evidence, Figure, Measured, Own, Setting
@@ -421,7 +421,7 @@ def check(setting: Setting) -> Iterator[Evidence]:
         found, loss = {}, {}
         for arm in ARMS:
             trained = recipe(arm, seed, setting.quick)
-            model = trained.load(cached(trained, device=setting.device)).to(setting.device).eval()
+            model = trained_model(trained, setting.device)
             texts = trained.language.sample(TEXTS, UNSEEN)
             ids = texts.ids.to(setting.device)
             found[arm] = sinks(model, ids, trained.language.bos or 0)

@@ -20,7 +20,7 @@ from ..design.stored import FILE, Design, described, load
 from ..edit import BiasKeys, ScaleSegments
 from ..lens import attach
 from ..measure import SinkMass, SinkRate
-from ..training.cache import cached
+from ..training.cache import trained_model
 from ..training.recipe import HELD_OUT
 from ..training.recipes.bench_sink import BenchSink
 from .cards import Card, Claim, Cost, Deviation, Entry, Evidence, Figure, Measured, Own, Setting
@@ -51,7 +51,7 @@ def check(setting: Setting) -> Iterator[Evidence]:
         rates, losses = {}, {}
         for arm in ARMS:
             recipe = recipe_of(arm, seed, setting.quick)
-            model = recipe.load(cached(recipe, device=setting.device)).to(setting.device).eval()
+            model = trained_model(recipe, setting.device)
             with torch.no_grad():
                 evaluated = recipe.evaluate(model)
             ids = recipe.language.sample(TEXTS, HELD_OUT).ids.to(setting.device)

@@ -13,7 +13,7 @@ from ..lens import Lens, attach
 from ..lens.pattern_swap import in_order, patterns, swap, swap_report, worth_under
 from ..report.choices import Item, Scores, score
 from ..report.scaling import scaling
-from ..training.cache import cached
+from ..training.cache import trained_model
 from ..training.optimiser import AdamW
 from ..training.recipe import HELD_OUT
 from ..training.recipes.bench_sink import BenchSink
@@ -54,7 +54,7 @@ def recipe(seed: int, quick: bool, longer: float = 1.0, width: int = 64) -> Benc
 
 def _of_seed(setting: Setting, seed: int, rows: list[Any], blends: list[Any]) -> Iterator[Evidence]:
     def model(which: BenchSink) -> Lens:
-        return attach(which.load(cached(which, device=setting.device)).to(setting.device).eval())
+        return attach(trained_model(which, setting.device))
 
     quick = setting.quick
     first = model(recipe(seed, quick))
@@ -93,7 +93,7 @@ def _accuracy_slope(setting: Setting, seed: int, texts: Any) -> float:
     sizes, right, loss = [], [], []
     for width in WIDTHS:
         which = recipe(seed, setting.quick, width=width)
-        model = which.load(cached(which, device=setting.device)).to(setting.device).eval()
+        model = trained_model(which, setting.device)
         with torch.no_grad():
             logits = model(input_ids=texts.ids.to(setting.device)).logits[:, :-1].float().cpu()
         copied, said = texts.roles["copied"][:, 1:], texts.ids[:, 1:]

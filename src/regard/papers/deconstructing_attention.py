@@ -14,7 +14,7 @@ from ..design.other_source import EmbeddingQK, RandomQK, TextQK
 from ..design.stored import described
 from ..design.taylor import TaylorAttention
 from ..design.token_mlp import TokenMLP
-from ..training.cache import cached
+from ..training.cache import trained_model
 from ..training.recipe import HELD_OUT
 from ..training.recipes.bench_mixer import BenchMixer
 from .cards import Card, Claim, Cost, Deviation, Evidence, Figure, Measured, Own, Setting
@@ -58,7 +58,7 @@ def check(setting: Setting) -> Iterator[Evidence]:
         found, skipped, largest = {}, 0.0, {}
         for arm in ARMS:
             trained = recipe(arm, seed, setting.quick)
-            model = trained.load(cached(trained, device=setting.device)).to(setting.device).eval()
+            model = trained_model(trained, setting.device)
             with torch.no_grad():
                 found[arm] = trained.evaluate(model)
                 if arm == "hybrid key scores":

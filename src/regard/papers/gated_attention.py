@@ -15,7 +15,7 @@ from ..design.gate_values import gate_values, openness, packed_gates
 from ..design.stored import FILE, load
 from ..lens import attach
 from ..measure import SinkMass
-from ..training.cache import cached
+from ..training.cache import trained_model
 from ..training.recipe import HELD_OUT
 from ..training.recipes.bench_gate import BenchGate, copy_loss
 from ..worlds.bigram_backcopy import BigramBackcopy
@@ -70,7 +70,7 @@ def _trained(setting: Setting, seed: int, gate: Gate | None, language: BigramBac
     recipe = replace(RECIPE, seed=seed, gate=gate, language=language)
     if setting.quick:
         recipe = replace(recipe, steps=300, evaluate_every=300)
-    return recipe.load(cached(recipe, device=setting.device)).eval()
+    return trained_model(recipe, setting.device)
 
 
 def _texts() -> Any:

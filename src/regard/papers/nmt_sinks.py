@@ -24,7 +24,7 @@ from ..measure.cross_sinks import (
     spike_flatness,
 )
 from ..segments.source_classes import CLASSES, source_classes
-from ..training.cache import cached
+from ..training.cache import trained_model
 from ..training.recipes.bench_translation import BenchTranslation, told
 from ..worlds.parallel import Pairs
 from .cards import Card, Claim, Cost, Deviation, Evidence, Figure, Measured, Own, Setting
@@ -111,7 +111,7 @@ def classes_of(pairs: Pairs) -> Tensor:
 def _seen(setting: Setting, seed: int, end: Any) -> Seen:
     steps = 40 if setting.quick else BenchTranslation().steps
     recipe = BenchTranslation(seed=seed, end=end, steps=steps, evaluate_every=steps, checkpoint_every=steps)
-    model = recipe.load(cached(recipe, device=setting.device)).to(setting.device).eval()
+    model = trained_model(recipe, setting.device)
     pairs = recipe.language.sample(64 if setting.quick else 256, DRAWN)
     return look(model, pairs)
 

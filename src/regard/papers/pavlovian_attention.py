@@ -24,7 +24,7 @@ from ..design.memory_capacity import (
 )
 from ..lens import Lens, attach
 from ..lens.key_memory import KeyMemory, key_memory
-from ..training.cache import cached
+from ..training.cache import trained_model
 from ..training.recipes.bench_recall import BenchRecall, recall
 from ..training.recipes.bench_sink import BenchSink
 from ..worlds.bigram_backcopy import BigramBackcopy
@@ -59,7 +59,7 @@ def check(setting: Setting) -> Iterator[Evidence]:
         yield from _bare(seed, battery, curves)
         yield from _trained(setting, seed, battery)
         recipe = BenchSink(seed=seed, layers=1, positions="learned", steps=60 if setting.quick else 500)
-        model = recipe.load(cached(recipe, device=setting.device)).eval()
+        model = trained_model(recipe, setting.device)
         ids = BigramBackcopy().sample(32, seed).ids
         yield _centred(attach(model), {"input_ids": ids}, SINK, seed)
     yield Figure("battery", ("what", "seed", *BATTERY_COLUMNS), battery)
@@ -202,7 +202,7 @@ def _told(respond: Respond, shown: Stimuli, trials: int, name: str, seed: int, b
 def _trained(setting: Setting, seed: int, battery: list[Any]) -> Iterator[Evidence]:
     def model(recipe: BenchRecall) -> Any:
         recipe = replace(recipe, seed=seed, steps=40 if setting.quick else recipe.steps)
-        return recipe.load(cached(recipe, device=setting.device)).eval()
+        return trained_model(recipe, setting.device)
 
     rate = {}
     for name, recipe in ORDER.items():

@@ -15,7 +15,7 @@ from ..lens.rollout import Rollout, position_profile
 from ..measure.profiles import spearman
 from ..measure.walk import decay_peak, decay_profile, rollout, survival_bound
 from ..training.attention_stack import AttentionStack, StackShape, stack_mask
-from ..training.cache import cached
+from ..training.cache import trained_model
 from ..training.recipes.bench_position import BenchPosition, gap
 from ..training.recipes.bench_sink import BenchSink
 from ..worlds.bursts import Bursts
@@ -57,7 +57,7 @@ def _stacks(setting: Setting, seed: int, rows: list[list[str | float | int]]) ->
     for name, arm in ARMS.items():
         steps = 60 if setting.quick else arm.steps
         recipe = replace(arm, seed=seed, steps=steps, evaluate_every=steps, checkpoint_every=steps)
-        model = recipe.load(cached(recipe, device=setting.device)).to(setting.device).eval()
+        model = trained_model(recipe, setting.device)
         if name.startswith("prefix"):
             least, other = centre_scores(model, recipe.data)
             yield Measured("centres", STACK, seed, least, {"other": other})
@@ -91,7 +91,7 @@ def _llama(setting: Setting, seed: int) -> Iterator[Evidence]:
     """Roll out the attention of a trained Llama, which has residual connections, beside what its tokens do."""
     steps = 60 if setting.quick else 500
     recipe = BenchSink(seed=seed, layers=6, steps=steps)
-    model = recipe.load(cached(recipe, device=setting.device)).to(setting.device).eval()
+    model = trained_model(recipe, setting.device)
     ids = recipe.language.sample(16 if setting.quick else 64, 77).ids.to(setting.device)
     yield from _beside(attach(model), ids, LLAMA, seed)
 

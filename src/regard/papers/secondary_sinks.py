@@ -18,7 +18,7 @@ from ..lens.sink_atlas import SinkAtlas, sink_atlas
 from ..lens.sink_evidence import SinkEvidence
 from ..lens.sink_levels import SinkToken, Window, find_sinks, find_window
 from ..measure import SinkRate
-from ..training.cache import cached
+from ..training.cache import trained_model
 from ..training.recipes.bench_levels import BenchLevels
 from .cards import Card, Claim, Cost, Deviation, Evidence, Figure, Measured, Own, Setting
 
@@ -54,7 +54,7 @@ def check(setting: Setting) -> Iterator[Evidence]:
         recipe = BenchLevels(seed=seed)
         if setting.quick:
             recipe = replace(recipe, steps=200)
-        model = recipe.load(cached(recipe, device=setting.device)).to(setting.device).eval()
+        model = trained_model(recipe, setting.device)
         ids = recipe.language.sample(TEXTS, UNSEEN).ids.to(setting.device)
         yield from _bench(attach(model), {"input_ids": ids}, seed, rows)
     columns = [

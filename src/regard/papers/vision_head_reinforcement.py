@@ -93,13 +93,13 @@ def check(setting: Setting) -> Iterator[Evidence]:
 
 
 def _bench(seed: int, setting: Setting, rows: list[Sequence[str | float | int]]) -> Iterator[Measured]:
-    from ..training.cache import cached
+    from ..training.cache import trained_model
     from ..training.recipes.bench_vlm import RECIPE, answers
     from ..worlds.patches import Patches, Patchwork
 
     def trained(pictures: Patches) -> Any:
         recipe = replace(RECIPE, seed=seed, pictures=pictures, steps=100 if setting.quick else RECIPE.steps)
-        return recipe.load(cached(recipe, device=setting.device)).to(setting.device).eval()
+        return trained_model(recipe, setting.device)
 
     def right(model: Any, made: Patchwork, around: Around) -> float:
         return (

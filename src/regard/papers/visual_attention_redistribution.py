@@ -124,12 +124,12 @@ def check(setting: Setting) -> Iterator[Evidence]:
 
 
 def _bench(seed: int, setting: Setting, rows: list[Sequence[str | float | int]]) -> Iterator[Evidence]:
-    from ..training.cache import cached
+    from ..training.cache import trained_model
     from ..training.recipes.bench_vlm import RECIPE, accuracy
     from ..worlds.patches import Patches
 
     recipe = replace(RECIPE, seed=seed, pictures=Patches(sinks=4), steps=100 if setting.quick else RECIPE.steps)
-    model = recipe.load(cached(recipe, device=setting.device)).to(setting.device).eval()
+    model = trained_model(recipe, setting.device)
     lens = attach(model, check=False)
     found = bench_dims(lens)
     count = 300 if setting.quick else ITEMS

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,3 +20,8 @@ def cached(recipe: Recipe, *, progress: Progress | None = None, device: str | to
     """
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "regard" / "models"
     return build(recipe, base / f"{recipe.name}-{recipe.key}", progress=progress, device=device)
+
+
+def trained_model(recipe: Recipe, device: str | torch.device = "cpu") -> Any:
+    """Return a recipe's trained model on a device, ready to be evaluated; it comes from the cache, as `cached` has it."""
+    return recipe.load(cached(recipe, device=device)).to(device).eval()

@@ -52,7 +52,7 @@ def random_heads(
 @torch.no_grad()
 def score(run: Run) -> Mapping[str, float]:
     """Return accuracies where the colour is never, and where it always is, the expected one, and what belongs beside them."""
-    from ...training.cache import cached
+    from ...training.cache import trained_model
     from ...training.recipes.bench_vlm import RECIPE, answers
     from ...worlds.patches import Patches
 
@@ -60,7 +60,7 @@ def score(run: Run) -> Mapping[str, float]:
     steps = 100 if run.setting.quick else RECIPE.steps
     recipe = replace(RECIPE, seed=run.seed, pictures=pictures, steps=steps)
     device = run.setting.device
-    model = recipe.load(cached(recipe, device=device)).to(device).eval()
+    model = trained_model(recipe, device)
     lens = attach(model, check=False)
     count = 200 if run.setting.quick else ITEMS
     said: dict[str, Tensor] = {}

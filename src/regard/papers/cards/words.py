@@ -97,8 +97,8 @@ def markdown(standings: Sequence[Standing]) -> str:
         f"{len(standings)} papers have a card. The claims of {len(built)} can be checked with `regard papers check SLUG`; "
         f"{len(standings) - len(built)} are planned.",
         "",
-        "`regard papers check --all` checks those that have no result yet, and goes on where it was stopped. On several machines: "
-        "`--shard I/N` on each, or `--ray` once, with a task for each paper on the cluster of `RAY_ADDRESS` "
+        "`regard papers check --all` checks those that have no result yet, and goes on where it was stopped. On several "
+        "machines: `--shard I/N` on each, or `--ray` once, with a task for each paper on the cluster of `RAY_ADDRESS` "
         '(`pip install "regard[ray]"`, and a cache that all see, `XDG_CACHE_HOME`). Results are written where the command runs.',
     ]
     for family in sorted({one.card.family for one in standings}):

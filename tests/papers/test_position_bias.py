@@ -13,7 +13,7 @@ from regard.measure.walk import rollout
 from regard.papers import position_bias as paper
 from regard.papers.cards import Deviation, Figure, Measured, Setting
 from regard.papers.position_bias import ARMS, CARD, LLAMA, STACK, _equations, centre_scores
-from regard.training import cached
+from regard.training import trained_model
 from regard.training.attention_stack import AttentionStack, StackShape, stack_mask
 from regard.training.recipes.bench_position import BenchPosition, gap
 from regard.worlds.bursts import Bursts
@@ -39,7 +39,7 @@ def test_the_equations_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_each_claim_is_measured_once_a_seed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(paper, "ARMS", {name: replace(arm, batch_size=4) for name, arm in ARMS.items()})
-    monkeypatch.setattr(paper, "cached", lambda recipe, device: cached(replace(recipe, steps=2), device=device))
+    monkeypatch.setattr(paper, "trained_model", lambda recipe, device: trained_model(replace(recipe, steps=2), device))
     found = list(paper.check(Setting(seeds=(3,), quick=True)))
     rows = [one for one in found if isinstance(one, Measured)]
     assert sorted(one.claim for one in rows) == sorted(claim.name for claim in CARD.claims if claim.bench)

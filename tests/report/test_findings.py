@@ -57,6 +57,7 @@ def scan_of(*parts: Part, redacted: bool = False, unit: str = "text") -> Scan:
         examples=[],
         massive=[],
         sinks=[],
+        sources=[],
         special=["[CLS]"],
         findings=[],
         checks=[],

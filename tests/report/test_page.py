@@ -12,7 +12,7 @@ import pytest
 from synthetic import encoder_decoder, finding, language_model, part, scan, text, vision_language_model
 
 from regard.report import figures, words
-from regard.report.data import SCHEMA, Areas, Check, Scan
+from regard.report.data import SCHEMA, Areas, Check, Scan, SourceMass
 from regard.report.head_tables import Heads, Measure
 from regard.report.packing import pack
 from regard.report.page import Report, link, prose
@@ -190,6 +190,27 @@ def test_massive_activations_are_told_with_their_token() -> None:
         and "<code>&lt;s&gt;</code>" in page(language_model()).html()
     )
     assert "None: no value" in page(replace(language_model(), massive=[])).html()
+
+
+def test_cross_attention_is_told_by_classes_of_tokens() -> None:
+    shares = [
+        {"content": share, "eos": 1 - share, "tag": 0.0, "special": 0.0, "punctuation": 0.0} for share in (0.5, 0.7)
+    ]
+    sources = [
+        SourceMass(0, shares[0], shares[1], 0.6, 0.9, 0.8, None),
+        SourceMass(1, shares[1], None, 0.8, None, None, None),
+    ]
+    html = page(replace(language_model(), sources=sources)).html()
+    table = html[html.index("Cross-attention by classes of tokens") :]
+    rows = re.findall(r"<td[^>]*>([^<]*)</td>\s*<td[^>]*>([^<]*)</td>\s*<td[^>]*>([^<]*)</td>", table)
+    assert rows[:2] == [("words", "0.60", "0.70"), ("end of the text", "0.40", "0.30")]
+    assert (
+        "Cosine with even attention: 0.70; the same of words alone: 0.90; cosine between reading and writing: 0.80."
+        in table
+    )
+    assert "Cross-attention by classes" not in page(language_model()).html()
+    silent = page(replace(language_model(), sources=sources[1:])).html()
+    assert "does not write" in silent and "reading and writing" not in silent
 
 
 def test_sinks_of_the_residual_stream_are_listed_where_there_are_any() -> None:

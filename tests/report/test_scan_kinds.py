@@ -10,12 +10,16 @@ import pytest
 import torch
 from lens.tokenizers_here import byte_level
 from models_here import CHATS, TEXTS, kinds, llama, pictures, t5
+from transformers import T5ForConditionalGeneration
 
 import regard
+from regard import attach
+from regard.lens.cross_maps import generated, teacher_forced
 from regard.report.data import Scan, to_array
 from regard.report.feed import feed
 from regard.report.scan import scan
 from regard.report.schema import schema
+from regard.segments.source_classes import CLASSES, source_classes
 
 KINDS = ("decoder", "chat", "pair", "vision", "vlm")
 EXPECTED = {
@@ -147,6 +151,31 @@ def test_the_decoder_is_fed_the_text_behind_its_start_token() -> None:
 def test_cross_attention_shows_queries_of_one_text_and_keys_of_another() -> None:
     cards = scanned("pair").parts[1].cards
     assert cards is not None and (cards.text, cards.key_text) == (0, 2)
+
+
+def test_cross_attention_has_its_masses_by_classes_of_the_source() -> None:
+    plain, tokenizer, given = kinds()["pair"]
+    assert all(one.written is None and one.agreement is None for one in scanned("pair").sources)  # it has no head
+    torch.manual_seed(0)
+    model = T5ForConditionalGeneration(plain.config).eval()
+    result = scan(model, tokenizer, **given, name="toy")
+    assert [one.text for one in result.sources] == [
+        place for place, example in enumerate(result.examples) if result.parts[example.part].role == "cross"
+    ]
+    lens = attach(model, tokenizer)
+    for text, one in zip(given["given"], result.sources, strict=True):
+        x = lens.encode(text)
+        fed = torch.cat([torch.tensor([[model.config.decoder_start_token_id]]), x["input_ids"][:, :-1]], 1)
+        maps = teacher_forced(lens, x, fed)
+        classes = source_classes(tokenizer, x["input_ids"])[0]
+        mean = maps.weights[0].double().mean((0, 1, 2))
+        for number, name in enumerate(CLASSES):
+            assert one.read[name] == pytest.approx(float(mean[classes == number].sum()), abs=1e-5)
+        even = torch.full_like(mean, 1 / len(mean))
+        assert one.flatness == pytest.approx(float(torch.cosine_similarity(mean, even, 0)), abs=1e-5)
+        assert one.written is not None and sum(one.written.values()) == pytest.approx(1, abs=1e-5)
+        own = generated(lens, x, max_new_tokens=16, min_new_tokens=1).weights[0].double().mean((0, 1, 2))
+        assert one.agreement == pytest.approx(float(torch.cosine_similarity(mean, own, 0)), abs=1e-5)
 
 
 def test_redacted_keeps_positions_and_segments() -> None:

@@ -183,6 +183,25 @@ class Sink:
 
 
 @dataclass(frozen=True)
+class SourceMass:
+    """Where the cross-attention of the example `text` goes, by classes of the source's tokens (`segments.source_classes`).
+
+    `read` are shares while the decoder reads what it is given, `written` those while it writes by itself (greedy, 16 tokens),
+    None where it does not. `flatness` is the cosine of the mean distribution with an even one, `agreement` that of both
+    distributions; with `content_`, of what they have on content alone. None where there is nothing to compare. Source: arXiv
+    2605.01229.
+    """
+
+    text: int
+    read: dict[str, float]
+    written: dict[str, float] | None
+    flatness: float
+    content_flatness: float | None
+    agreement: float | None
+    content_agreement: float | None
+
+
+@dataclass(frozen=True)
 class Finding:
     """One result in plain words; backticks mark names, `interval` is None below `intervals.FEWEST` texts."""
 
@@ -229,6 +248,7 @@ class Scan:
     examples: list[Example]
     massive: list[Massive]
     sinks: list[Sink]
+    sources: list[SourceMass]
     special: list[str]
     findings: list[Finding]
     checks: list[Check]
@@ -287,6 +307,7 @@ class Scan:
                 "examples": [Example(**_tuple(example, "grid")) for example in values["examples"]],
                 "massive": [Massive(**each) for each in values["massive"]],
                 "sinks": [Sink(**each) for each in values["sinks"]],
+                "sources": [SourceMass(**each) for each in values["sources"]],
                 "findings": [Finding(**_tuple(finding, "interval")) for finding in values["findings"]],
                 "checks": [Check(**check) for check in values["checks"]],
                 "deviation": math.nan if values["deviation"] is None else values["deviation"],

@@ -14,7 +14,8 @@ from ..lens.inputs import Inputs
 from ..lens.sink_evidence import SinkEvidence
 from ..segments import Grid
 from . import images
-from .data import Array, Cards, Example, Massive, Sink
+from .cross_mass import source_mass
+from .data import Array, Cards, Example, Massive, Sink, SourceMass
 from .feed import Feed
 from .parts import Found
 from .residual import Residual
@@ -30,7 +31,7 @@ class Shown:
     """What one example brings: itself, its card, and of each layer what its tokens receive [layer, token] and the sinks.
 
     `raw` is what `received` was before it was quantised; `sinks` are positions of sinks after the first, by attention, and
-    `stream_sinks` those of the residual stream.
+    `stream_sinks` those of the residual stream. `source` is where cross-attention goes.
     """
 
     example: Example
@@ -39,6 +40,7 @@ class Shown:
     raw: Array
     sinks: list[int]
     stream_sinks: list[Sink]
+    source: SourceMass | None
     deviation: float
 
 
@@ -92,7 +94,9 @@ def show(lens: Lens, feed: Feed, place: int, part: Found, index: int, number: in
         example = replace(example, **_quantised("norms", "norm_scale", norms))
     cards = _cards(found["favourite_keys"].values["first"], x, part, per_key[..., 0], number) if carded else None
     sinks = flagged.nonzero().flatten().tolist()
-    return Shown(example, cards, massive, received, sinks, stream_sinks, found.deviation)
+    crossed = part.name == "decoder" and part.role == "cross"
+    source = source_mass(lens, feed, x, per_key[..., 0], number) if crossed else None
+    return Shown(example, cards, massive, received, sinks, stream_sinks, source, found.deviation)
 
 
 def _joined(values: Any, x: Inputs, part: Found) -> Tensor:

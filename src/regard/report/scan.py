@@ -30,6 +30,7 @@ from .data import (
     Row,
     Scan,
     Sink,
+    SourceMass,
     Statistic,
     to_array,
     to_table,
@@ -102,6 +103,7 @@ def scan(
     examples: list[Example] = []
     massive: list[Massive] = []
     sinks: list[Sink] = []
+    sources: list[SourceMass] = []
     deviations = []
     for index, one in enumerate(found):
         shown: list[Shown] = []
@@ -118,6 +120,7 @@ def scan(
         examples += [each.example for each in shown]
         massive += [each for one_shown in shown for each in one_shown.massive]
         sinks += [each for one_shown in shown for each in one_shown.stream_sinks]
+        sources += [one_shown.source for one_shown in shown if one_shown.source]
         deviations += [result.deviation, *(each.deviation for each in shown)]
         seen.append(_seen(one, result, shown, items, part))
     tokens = {token for example in examples for token in example.tokens}
@@ -132,6 +135,7 @@ def scan(
         examples=examples,
         massive=strongest(massive),
         sinks=sinks,
+        sources=sources,
         special=sorted(tokens & set(_tokenizer_tokens(processor))),
         findings=[],
         checks=checks,

@@ -1,6 +1,9 @@
 """The page of a scan."""
 
+from collections.abc import Iterable
+
 from . import figures, words
+from .cross_mass import WRITTEN
 from .data import Check, Example, Massive, Part, Scan, Sink
 from .findings import SHORTEST, SINK
 from .head_tables import Heads, Measure
@@ -53,6 +56,13 @@ WORDS = {
     ),
 }
 PAIRS, SINKS, UNMARKED = 8, 20, 3  # that are listed
+CLASSES = {
+    "content": "words",
+    "eos": "end of the text",
+    "tag": "language tags",
+    "special": "other special tokens",
+    "punctuation": "punctuation",
+}
 EVIDENCE = {
     "mlp_along": "written by the MLP",
     "weight": "attention",
@@ -88,6 +98,7 @@ def page(scan: Scan) -> Report:
         _add_part(panel, scan, place, key)
     _add_massive(report, scan)
     _add_sinks(report, scan)
+    _add_sources(report, scan)
     _add_trust(report, scan)
     report.add_heading("What this page cannot say")
     report.add_notes(_limits(scan))
@@ -241,6 +252,43 @@ def _add_sinks(report: Report, scan: Scan) -> None:
             "An unmarked token lasts in layers that give it more than 0.3.",
         ]
     )
+
+
+def _add_sources(report: Report, scan: Scan) -> None:
+    """Where cross-attention goes by classes of the source's tokens, where there is any."""
+    if not scan.sources:
+        return
+    report.add_heading(
+        "Cross-attention by classes of tokens",
+        "What the decoder looks at in the source: words, or the tokens around them. Means over layers, heads, steps and "
+        f"{words.scope(len(scan.sources))}.",
+    )
+    written = [one.written for one in scan.sources if one.written is not None]
+    rows = [
+        [CLASSES[name], _mean(one.read[name] for one in scan.sources), _mean(one[name] for one in written)]
+        for name in scan.sources[0].read
+    ]
+    report.add_table(["class", "while it reads", "while it writes"], rows)
+    alike = [
+        ("Cosine with even attention", _mean(one.flatness for one in scan.sources)),
+        ("the same of words alone", _mean(one.content_flatness for one in scan.sources)),
+        ("cosine between reading and writing", _mean(one.agreement for one in scan.sources)),
+        ("of words alone", _mean(one.content_agreement for one in scan.sources)),
+    ]
+    report.add_notes(
+        [
+            "; ".join(f"{what}: {value}" for what, value in alike if value) + ".",
+            "A large share of one token makes distributions alike, whatever the words get: compare both (arXiv 2605.01229).",
+            f"While it reads, the decoder is given the source itself; it writes {WRITTEN} tokens, greedily."
+            if written
+            else "This model does not write: load it with its language modelling head.",
+        ]
+    )
+
+
+def _mean(values: Iterable[float | None]) -> str:
+    there = [value for value in values if value is not None]
+    return f"{sum(there) / len(there):.2f}" if there else ""
 
 
 def _add_trust(report: Report, scan: Scan) -> None:

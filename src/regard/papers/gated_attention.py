@@ -249,9 +249,13 @@ CARD = Card(
     cost=Cost(minutes=8, quick_minutes=1.5, memory_gb=1),
     entries=tuple(
         Entry(
-            board="sink-mitigation", name=f"{arm} gate", method=ARMS[arm],
+            board="sink-mitigation", name=name, method=gate,
             trials=tuple({"lr": lr} for lr in (3e-3, 6e-3, 1.2e-2)),
         )
-        for arm in ("headwise", "elementwise")
+        for name, gate in (
+            ("headwise gate", ARMS["headwise"]),
+            ("elementwise gate", ARMS["elementwise"]),
+            ("gate on values", Gate(at="value", preserving=False)),
+        )
     ),
 )  # fmt: skip

@@ -1,5 +1,6 @@
 """The shipped vision-language model: its rows, its labels, and a folder that plain transformers load and ask."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,13 @@ def test_a_patch_learns_a_word_of_the_object_that_it_shows() -> None:
         words = set(language.decode(named).replace(".", "").split())
         caption = language.decode(batch["input_ids"][row, 1 + SMALL.patches :]).split("</s>")[0]
         assert words and words <= set(caption.replace(".", "").split())
+
+
+def test_some_steps_ask_for_existence_and_relation_alone() -> None:
+    ids = replace(SMALL, asked=(0, 1)).batch(0)["input_ids"]
+    texts = [text for row in ids for text in tokenizer().decode(row[1 + SMALL.patches :]).split("</s>")[: SMALL.texts]]
+    assert len(texts) == SMALL.batch_size * SMALL.texts
+    assert all(text.split()[-1] in ("Yes.", "No.") and text.split()[0] == "Is" for text in texts)
 
 
 def test_one_step_in_eight_has_no_pictures() -> None:

@@ -23,6 +23,8 @@ from ..scene_processor import IMAGE, pixels, processor
 SAMPLE = "sample"
 """The folder of some pictures that are saved with the model."""
 _SAMPLES = 6
+HARD: tuple[Kind, ...] = ("existence", "relation")
+"""Two things have to be found in the picture and compared."""
 IGNORED = -100
 """The label of what is not learnt, as torch has it."""
 _UNSEEN = 8
@@ -73,6 +75,8 @@ class TinyVlm(Recipe):
     std: float = 0.06
     prior: float = 0.8
     texts: int = 5
+    asked: tuple[int, int] = (1000, 2000)
+    """Between these steps there are questions on existence and relation alone: among the others they were not learnt."""
     evaluated: int = 256
 
     def model(self) -> nn.Module:
@@ -119,7 +123,9 @@ class TinyVlm(Recipe):
         seen = step % _UNSEEN != _UNSEEN - 1
         rows = []
         for row, shown in enumerate(things):
-            made = _row(self._texts(rng, shown, told=row % 2 == 0), self.patches if seen else 0)
+            hard = self.asked[0] <= step < self.asked[1]
+            texts = self._texts(rng, shown, told=row % 2 == 0 and not hard, kinds=HARD if hard else KINDS)
+            made = _row(texts, self.patches if seen else 0)
             if seen:
                 self._tag(rng, made, shown)
             rows.append(made)
@@ -226,10 +232,10 @@ class TinyVlm(Recipe):
                         named[row][column] = words().index(told[2 * int(2 * y % 2) + int(2 * x % 2)])
         return list(chain.from_iterable(named))
 
-    def _texts(self, rng: np.random.Generator, things: list[Thing], told: bool) -> list[str]:
+    def _texts(self, rng: np.random.Generator, things: list[Thing], told: bool, kinds: tuple[Kind, ...]) -> list[str]:
         """What is said about a picture: perhaps its caption, which is as long as a question for each object, and questions."""
         asked = self.texts - len(things) if told else self.texts
-        questions = [question(rng, things, KINDS[rng.integers(len(KINDS))], "train").text for _ in range(asked)]
+        questions = [question(rng, things, kinds[rng.integers(len(kinds))], "train").text for _ in range(asked)]
         return [_told(things), *questions] if told else questions
 
 

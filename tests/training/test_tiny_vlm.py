@@ -73,7 +73,7 @@ def test_a_patch_learns_a_word_of_the_object_that_it_shows() -> None:
 
 
 def test_some_steps_ask_for_existence_and_relation_alone() -> None:
-    ids = replace(SMALL, asked=(0, 1)).batch(0)["input_ids"]
+    ids = replace(SMALL, alone=((0, 1, ("existence", "relation")),)).batch(0)["input_ids"]
     texts = [text for row in ids for text in tokenizer().decode(row[1 + SMALL.patches :]).split("</s>")[: SMALL.texts]]
     assert len(texts) == SMALL.batch_size * SMALL.texts
     assert all(text.split()[-1] in ("Yes.", "No.") and text.split()[0] == "Is" for text in texts)

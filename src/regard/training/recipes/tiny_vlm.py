@@ -23,8 +23,6 @@ from ..scene_processor import IMAGE, pixels, processor
 SAMPLE = "sample"
 """The folder of some pictures that are saved with the model."""
 _SAMPLES = 6
-HARD: tuple[Kind, ...] = ("existence", "relation")
-"""Two things have to be found in the picture and compared."""
 IGNORED = -100
 """The label of what is not learnt, as torch has it."""
 _UNSEEN = 8
@@ -57,7 +55,7 @@ class TinyVlm(Recipe):
         "an empty picture in their place; `hallucinated` is the share of wrong answers to `contrary` that are the typical colour."
     )
 
-    steps: int = 3200
+    steps: int = 3900
     optimiser: AdamW = field(
         default_factory=lambda: AdamW(
             lr=2e-3, schedule="wsd", warmup=100, decay=0.3, betas=(0.9, 0.98), weight_decay=0.05
@@ -75,8 +73,13 @@ class TinyVlm(Recipe):
     std: float = 0.06
     prior: float = 0.8
     texts: int = 5
-    asked: tuple[int, int] = (1000, 2000)
-    """Between these steps there are questions on existence and relation alone: among the others they were not learnt."""
+    alone: tuple[tuple[int, int, tuple[Kind, ...]], ...] = (
+        (1000, 2000, ("existence", "relation")),
+        (2000, 2700, ("relation",)),
+    )
+    """Between two steps there are questions of these kinds alone: among the others they were not learnt."""
+    early: int = 2000
+    """From this step on, words behind the first noun of a question of relation are to tell the answer, too."""
     evaluated: int = 256
 
     def model(self) -> nn.Module:
@@ -122,12 +125,11 @@ class TinyVlm(Recipe):
         things = [lay(rng, "train", self.prior) for _ in range(self.batch_size)]
         seen = step % _UNSEEN != _UNSEEN - 1
         rows = []
+        kinds = next((kinds for first, end, kinds in self.alone if first <= step < end), KINDS)
         for row, shown in enumerate(things):
-            hard = self.asked[0] <= step < self.asked[1]
-            texts = self._texts(rng, shown, told=row % 2 == 0 and not hard, kinds=HARD if hard else KINDS)
-            made = _row(texts, self.patches if seen else 0)
+            made = _row(self._texts(rng, shown, row % 2 == 0 and kinds == KINDS, kinds), self.patches if seen else 0)
             if seen:
-                self._tag(rng, made, shown)
+                self._tag(rng, made, shown, step >= self.early)
             rows.append(made)
         padded = _padded(rows)
         return {**padded, "pixel_values": self._shown(things)} if seen else padded
@@ -199,23 +201,25 @@ class TinyVlm(Recipe):
         images = np.stack([np.asarray(draw(shown, self.size)) for shown in things])
         return pixels(torch.from_numpy(images).permute(0, 3, 1, 2) / 255)
 
-    def _tag(self, rng: np.random.Generator, row: "_Row", things: list[Thing]) -> None:
+    def _tag(self, rng: np.random.Generator, row: "_Row", things: list[Thing], early: bool) -> None:
         """Have the places of patches, and the nouns of questions, tell of the objects: a label is of the place before it.
 
         From a noun up to the question mark, each word is to tell the object's row, its column or its colour, as chance has it, or
-        a full stop where it is not in the picture.
+        a full stop where it is not in the picture; with `early`, half of those behind the first of two nouns tell the answer.
         """
         row.labels[2 : 1 + self.patches] = self._named(things)[:-1]
         row.weights[2 : 1 + self.patches] = [PATCH] * (self.patches - 1)
         by_name = {thing.name: thing for thing in things}
         for first, mark in row.asked:
-            noun = None
+            noun, answer = None, words()[row.ids[mark + 1]]
             for place in range(first, mark):
                 word = words()[row.ids[place]]
+                related = early and noun is not None and answer in ("Yes", "No")  # else the only noun is the last word
                 noun = word if word in DRAWN else noun
                 if noun is not None:
                     thing = by_name.get(noun)
-                    told = (ROWS[thing.row], COLUMNS[thing.column], thing.colour) if thing else (".",)
+                    told: tuple[str, ...] = (ROWS[thing.row], COLUMNS[thing.column], thing.colour) if thing else (".",)
+                    told += (answer,) * len(told) if related else ()
                     row.labels[place + 1] = words().index(told[rng.integers(len(told))])
                     row.weights[place + 1] = TAG
 

@@ -152,6 +152,7 @@ def test_shards_share_the_papers_out(made_up: Write) -> None:
 def test_on_a_cluster_each_paper_is_a_task(made_up: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     code, _, err = call("check", made_up(), "--ray")
     assert code == 2 and "--all" in err
+    assert call("check", "--all", "--ray", "--device", "cuda:1")[0] == 2
     assert call("check", "made-up", "--quiet")[0] == 0
     made_up("made-up-too", before=f"assert os.getpid() != {os.getpid()}")
     made_up("made-up-zoo", before="raise RuntimeError('out of luck')")

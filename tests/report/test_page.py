@@ -197,8 +197,8 @@ def test_cross_attention_is_told_by_classes_of_tokens() -> None:
         {"content": share, "eos": 1 - share, "tag": 0.0, "special": 0.0, "punctuation": 0.0} for share in (0.5, 0.7)
     ]
     sources = [
-        SourceMass(0, shares[0], shares[1], 0.6, 0.9, 0.8, None),
-        SourceMass(1, shares[1], None, 0.8, None, None, None),
+        SourceMass(0, shares[0], 0.6, 0.9, shares[1], 0.8, None),
+        SourceMass(1, shares[1], 0.8, None, silent="<b>no head</b>"),
     ]
     html = page(replace(language_model(), sources=sources)).html()
     table = html[html.index("Cross-attention by classes of tokens") :]
@@ -210,7 +210,7 @@ def test_cross_attention_is_told_by_classes_of_tokens() -> None:
     )
     assert "Cross-attention by classes" not in page(language_model()).html()
     silent = page(replace(language_model(), sources=sources[1:])).html()
-    assert "does not write" in silent and "reading and writing" not in silent
+    assert "did not write: &lt;b&gt;no head" in silent and "reading and writing" not in silent
 
 
 def test_sinks_of_the_residual_stream_are_listed_where_there_are_any() -> None:

@@ -155,7 +155,7 @@ def test_cross_attention_shows_queries_of_one_text_and_keys_of_another() -> None
 
 def test_cross_attention_has_its_masses_by_classes_of_the_source() -> None:
     plain, tokenizer, given = kinds()["pair"]
-    assert all(one.written is None and one.agreement is None for one in scanned("pair").sources)  # it has no head
+    assert all(one.written is None and "head" in str(one.silent) for one in scanned("pair").sources)
     torch.manual_seed(0)
     model = T5ForConditionalGeneration(plain.config).eval()
     result = scan(model, tokenizer, **given, name="toy")
@@ -176,6 +176,26 @@ def test_cross_attention_has_its_masses_by_classes_of_the_source() -> None:
         assert one.written is not None and sum(one.written.values()) == pytest.approx(1, abs=1e-5)
         own = generated(lens, x, max_new_tokens=16, min_new_tokens=1).weights[0].double().mean((0, 1, 2))
         assert one.agreement == pytest.approx(float(torch.cosine_similarity(mean, own, 0)), abs=1e-5)
+
+
+def test_a_model_whose_layers_attend_window_by_window_is_scanned() -> None:
+    from transformers import SwinConfig, SwinModel
+
+    torch.manual_seed(0)
+    config = SwinConfig(image_size=32, patch_size=4, embed_dim=16, depths=[1, 1], num_heads=[2, 4], window_size=4)
+    result = scan(SwinModel(config).eval(), None, {"pixel_values": torch.randn(1, 3, 32, 32)})
+    assert result.trusted and not result.sinks  # of windows nothing is told by token
+
+
+def test_a_model_that_fails_to_write_is_scanned_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, tokenizer, given = kinds()["pair"]
+    model = T5ForConditionalGeneration(plain.config).eval()
+
+    def fail(**given: Any) -> None:
+        raise RuntimeError("out of\nmemory")
+
+    monkeypatch.setattr(model, "generate", fail)
+    assert {one.silent for one in scan(model, tokenizer, **given, name="toy").sources} == {"out of memory"}
 
 
 def test_redacted_keeps_positions_and_segments() -> None:

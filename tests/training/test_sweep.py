@@ -12,9 +12,10 @@ import pytest
 from local_cluster import local_cluster
 from training.toys import STEPS, ToyRecipe
 
+from regard.training.cluster import spread
 from regard.training.grokking import Boundary, boundary, grok_step, held_out_error, power_law
 from regard.training.history import History
-from regard.training.sweep import sweep
+from regard.training.sweep import history, sweep
 
 
 @pytest.fixture
@@ -55,6 +56,18 @@ def test_what_a_task_raises_comes_here(on_ray: None, recipes: list[ToyRecipe]) -
     Path(recipes[0].log).write_text("")
     with pytest.raises(NotADirectoryError):
         sweep([broken], on_ray=True)
+
+
+def test_a_target_is_reached_by_what_was_measured_only(tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text('{"fields": {"target": {"gain": -1.0}}}')
+    for value, ended in (("null", "steps"), ("-2.0", "steps"), ("-0.5", "target")):
+        (tmp_path / "history.json").write_text(f'[{{"step": 1, "eval_gain": {value}}}]')
+        assert history(tmp_path).ended == ended
+
+
+def test_a_cluster_without_gpus_is_told(on_ray: None) -> None:
+    with pytest.raises(ValueError, match="needs 1 GPU"):
+        next(spread(str, [1], gpus=1))
 
 
 def test_a_missing_ray_is_told(monkeypatch: pytest.MonkeyPatch, recipes: list[ToyRecipe]) -> None:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 papers = typer.Typer(help="The papers: search them, check their claims, write the gallery.", no_args_is_help=True)
 
+FAILURES = (OSError, ValueError, TypeError, MemoryError, FloatingPointError, ImportError, RuntimeError)
+"""What a model, its data or the machine may be to blame for: told in a sentence, without a traceback."""
+
 Slug = Annotated[str, typer.Argument(metavar="SLUG", help="A paper's name, as `regard papers list` gives it.")]
 Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="Where results are recorded.")]
 
@@ -92,6 +95,8 @@ def check(
         raise typer.BadParameter("it needs --all", param_hint="--shard")
     if ray and not every:
         raise typer.BadParameter("it needs --all", param_hint="--ray")
+    if ray and ":" in device:
+        raise typer.BadParameter(f"each task has a GPU of its own: {device.split(':')[0]}", param_hint="--device")
     if data and not model:
         raise typer.BadParameter("it needs --model", param_hint="--data")
     part = _part(shard)
@@ -111,7 +116,7 @@ def check(
     if not every:
         try:
             _check(*jobs[0], results, quiet)
-        except (OSError, ValueError, TypeError, MemoryError) as error:
+        except FAILURES as error:
             _say.fail(f"{slug}: {error}")
         return
     failed = (_check_on_ray if ray else _check_here)(jobs, results, quiet)
@@ -169,7 +174,7 @@ def board(
         with _say.bar("comparing", 1, quiet) as progress:
             found = boards.run(chosen, setting, progress)
         path = boards.save(found, results)
-    except (OSError, ValueError, TypeError, MemoryError) as error:
+    except FAILURES as error:
         _say.fail(error)
     if not quiet:
         typer.echo(boards.markdown(found))
@@ -241,16 +246,17 @@ def _check_on_ray(jobs: "list[Job]", results: Path, quiet: bool) -> list[str]:
     gpus = int(bool(jobs) and jobs[0][1].device != "cpu")
     try:
         with _say.bar("checking", len(left), quiet) as progress:
-            for done, (index, found) in enumerate(
-                spread(run_named, [(one.slug, at) for one, at in left], gpus=gpus), 1
-            ):
+            tasks = spread(run_named, [(one.slug, at) for one, at in left], gpus=gpus)
+            for done, (index, found) in enumerate(tasks, 1):
                 card = left[index][0]
-                if isinstance(found, Exception):
-                    failed.append(_failure(card, found))
-                else:
+                try:
+                    if isinstance(found, Exception):
+                        raise found
                     _record(found, card, results, quiet)
+                except Exception as error:  # the others go on
+                    failed.append(_failure(card, error))
                 progress(done)
-    except ImportError as error:
+    except (ImportError, OSError, ValueError) as error:  # no ray, or no cluster
         _say.fail(error)
     return failed
 

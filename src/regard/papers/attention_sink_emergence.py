@@ -396,7 +396,7 @@ def recipe(arm: str, seed: int, quick: bool = False) -> BenchSink:
 def sinks(model: nn.Module, ids: Tensor, position: int = 0) -> dict[str, float]:
     """Return sink rate in %, mass of the position and of no key, and what the first key gets before rows are normalised.
 
-    Of weights of any sign, rate and mass are those of their `shares`, in the one layer that the bench models have.
+    Of weights of any sign or sum, rate and mass are those of their `shares`, in the one layer that the bench models have.
     """
     lens = attach(model, check=False)  # much weight decay leaves heads that write nothing, and those cannot be proved
     at: int | Literal["first"] = position or "first"
@@ -404,7 +404,7 @@ def sinks(model: nn.Module, ids: Tensor, position: int = 0) -> dict[str, float]:
         {"input_ids": ids}, [SinkRate(eps=EPS, position=at), SinkScore(position=at), SinkShare(), RawSink()]
     )
     rate, mass, share, raw = (float(found[name].mean.mean()) for name in found)
-    if any(isinstance(design, SignedAttention) for design in designs(model)):
+    if any(isinstance(design, SignedAttention | PNormalised) for design in designs(model)):
         scores = shares(lens.weights({"input_ids": ids}, 0))[..., position:, position].mean(-1)
         rate, mass = float((scores > EPS).float().mean()), float(scores.mean())
     return {"rate": 100 * rate, "mass": mass, "beside": share, "raw": raw}
@@ -477,7 +477,7 @@ def _given(setting: Setting) -> Iterator[Evidence]:
         drawn = _generator(seed)
         starts = torch.randint(0, max(len(tokens) - TOKENS, 1), (OWN_TEXTS,), generator=drawn)
         texts = torch.stack([torch.cat([bos.long(), tokens[start : start + TOKENS]])[:TOKENS] for start in starts])
-        random = torch.randint(0, model.config.vocab_size, (OWN_TEXTS, TOKENS), generator=drawn)
+        random = torch.randint(0, model.config.get_text_config().vocab_size, (OWN_TEXTS, TOKENS), generator=drawn)
         repeated = random[:, :1].expand(-1, TOKENS)
         for claim, ids, data in (
             ("softmax", texts, SAMPLE),

@@ -1,5 +1,6 @@
 """Where the cross-attention of an example goes by classes of the source's tokens, while the model reads and while it writes."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -27,29 +28,32 @@ def source_mass(lens: Lens, feed: Feed, x: Inputs, received: Tensor, number: int
     if received.shape[2] != classes.shape[1]:
         return None
     read = received.double().nanmean((0, 1))[None].nan_to_num()
-    written = _written(lens, x, real)
-    return SourceMass(
+    found = SourceMass(
         text=number,
         read=_by_class(read, classes),
-        written=None if written is None else _by_class(written, classes),
         flatness=float(flatness(read, classes >= 0)),
         content_flatness=_content(read, classes, lambda row: flatness(row, classes == 0)),
-        agreement=None if written is None else float(agreement(read, written)),
-        content_agreement=None
-        if written is None
-        else _content(read, classes, lambda row: agreement(row, content_only(written, classes))),
+    )
+    written = _written(lens, x, real)
+    if isinstance(written, str):
+        return replace(found, silent=written)
+    return replace(
+        found,
+        written=_by_class(written, classes),
+        agreement=float(agreement(read, written)),
+        content_agreement=_content(read, classes, lambda row: agreement(row, content_only(written, classes))),
     )
 
 
-def _written(lens: Lens, x: Inputs, real: Tensor) -> Tensor | None:
-    """The mean distribution over the source while the model writes, [1, source]; None for a model that does not write."""
+def _written(lens: Lens, x: Inputs, real: Tensor) -> Tensor | str:
+    """The mean distribution over the source while the model writes, [1, source], or why there is none."""
     model: Any = lens.model
     if not getattr(model, "can_generate", bool)():
-        return None
+        return "it has no language modelling head"
     try:
         maps = generated(lens, x, max_new_tokens=WRITTEN, min_new_tokens=1)
-    except ValueError:  # it has no token to begin with
-        return None
+    except Exception as error:  # whatever a model's own generation raises, its scan is good without
+        return " ".join(str(error).split()) or type(error).__name__
     return mean_distribution(maps.weights, maps.steps)[:, real]
 
 

@@ -187,18 +187,19 @@ class SourceMass:
     """Where the cross-attention of the example `text` goes, by classes of the source's tokens (`segments.source_classes`).
 
     `read` are shares while the decoder reads what it is given, `written` those while it writes by itself (greedy, 16 tokens),
-    None where it does not. `flatness` is the cosine of the mean distribution with an even one, `agreement` that of both
-    distributions; with `content_`, of what they have on content alone. None where there is nothing to compare. Source: arXiv
-    2605.01229.
+    None where it does not, for the reason `silent`. `flatness` is the cosine of the mean distribution with an even one,
+    `agreement` that of both distributions; with `content_`, of what they have on content alone. None where there is nothing to
+    compare. Source: arXiv 2605.01229.
     """
 
     text: int
     read: dict[str, float]
-    written: dict[str, float] | None
     flatness: float
     content_flatness: float | None
-    agreement: float | None
-    content_agreement: float | None
+    written: dict[str, float] | None = None
+    agreement: float | None = None
+    content_agreement: float | None = None
+    silent: str | None = None
 
 
 @dataclass(frozen=True)

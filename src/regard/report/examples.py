@@ -11,7 +11,6 @@ from torch import Tensor
 from ..core.protocols import Statistic
 from ..lens import Lens
 from ..lens.inputs import Inputs
-from ..lens.sink_evidence import SinkEvidence
 from ..segments import Grid
 from . import images
 from .cross_mass import source_mass
@@ -19,7 +18,7 @@ from .data import Array, Cards, Example, Massive, Sink, SourceMass
 from .feed import Feed
 from .parts import Found
 from .residual import Residual
-from .whereabouts import FavouriteKeys, PerKey, spaced
+from .whereabouts import FavouriteKeys, PerKey, WholeEvidence, spaced
 
 MOST = 8  # examples of one part
 CELLS = 200_000  # layer x token, over all examples of a part: what keeps the page small
@@ -63,9 +62,7 @@ def show(lens: Lens, feed: Feed, place: int, part: Found, index: int, number: in
     carded = with_cards and (part.name != "vision" or "image_grid_thw" not in x)  # windows come one by one
     residual = Residual(x, part, number)
     with residual.read(lens.model):
-        wanted: list[Statistic] = [PerKey(), *([FavouriteKeys()] if carded else [])]
-        if part.name != "vision":  # windows come one by one
-            wanted.append(SinkEvidence())
+        wanted: list[Statistic] = [PerKey(), WholeEvidence(), *([FavouriteKeys()] if carded else [])]
         found = lens.measure(x, wanted, part=part.name, role=part.role)
     per_key = _joined(found["per_key"].values["joined"], x, part)
     received = per_key[..., 0].nanmean(1).numpy().astype(np.float64)
@@ -86,10 +83,8 @@ def show(lens: Lens, feed: Feed, place: int, part: Found, index: int, number: in
         patches=None,
     )
     example = _pictured(example, lens, feed, place, x, part)
-    evidence = found["sink_evidence"].examples[0] if "sink_evidence" in found else None
-    norms, massive, stream_sinks = residual.of(
-        received.shape[1], None if evidence is None else _joined(evidence, x, part)
-    )
+    evidence = _joined(found["whole_evidence"].values["joined"], x, part)
+    norms, massive, stream_sinks = residual.of(evidence[:, :, : received.shape[1]])
     if norms is not None:
         example = replace(example, **_quantised("norms", "norm_scale", norms))
     cards = _cards(found["favourite_keys"].values["first"], x, part, per_key[..., 0], number) if carded else None

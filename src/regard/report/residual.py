@@ -42,11 +42,12 @@ class Residual:
                     stack.enter_context(self.streams.read(model, forming=("mlp_out",)))
             yield
 
-    def of(self, tokens: int, evidence: Tensor | None) -> tuple[Array | None, list[Massive], list[Sink]]:
+    def of(self, evidence: Tensor) -> tuple[Array | None, list[Massive], list[Sink]]:
         """Return norms [layer, token], massive activations and sinks; None where a layer has no stream of so many tokens.
 
-        `evidence` [layer, head, token, entry] is that of `SinkEvidence`, of the tokens of the example, None where there is none.
+        `evidence` [layer, head, token, entry] is that of `SinkEvidence`, of the tokens of the example, NaN where there is none.
         """
+        tokens = evidence.shape[2]
         layers = [self.streams.norms.get(f"resid_post.{site.layer}") for site in self.part.sites]
         there = [
             norms[:tokens].numpy().astype(np.float64) for norms in layers if norms is not None and len(norms) >= tokens
@@ -59,14 +60,12 @@ class Residual:
         sinks = [sink for sink in self._sinks(evidence) if sink.token < tokens]
         return np.stack(there), [one for one in massive if one.token < tokens], sinks
 
-    def _sinks(self, evidence: Tensor | None) -> list[Sink]:
+    def _sinks(self, evidence: Tensor) -> list[Sink]:
         """The primary sink and the others, those left out that last for a few layers only; else what may be one by attention."""
         primary, window, others = self.streams.sinks(SinkRule())
-        tables = self.streams.tables(primary)
-        if evidence is not None:
-            tables |= attention_tables(evidence, primary)
+        tables = self.streams.tables(primary) | attention_tables(evidence, primary)
         if window is None:
-            return self._unmarked(tables) if {"norm", "weight"} <= tables.keys() else []
+            return [] if "norm" not in tables or tables["weight"].isnan().all() else self._unmarked(tables)
         found = [SinkToken(primary, "primary", tuple(range(window.start, window.end)), 1.0)]
         found += [one for one in others if one.kind != "brief"]
         layers = [site.layer for site in self.part.sites]

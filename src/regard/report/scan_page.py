@@ -55,7 +55,7 @@ WORDS = {
         1,
     ),
 }
-PAIRS, SINKS, UNMARKED = 8, 20, 3  # that are listed
+PAIRS, SINKS, UNMARKED = 8, 12, 3  # that are listed
 CLASSES = {
     "content": "words",
     "eos": "end of the text",
@@ -220,7 +220,9 @@ def _add_sinks(report: Report, scan: Scan) -> None:
     if not scan.sinks:
         return
     unmarked = sorted((one for one in scan.sinks if one.kind == "unmarked"), key=lambda one: -(one.weight or 0))
-    marked = [one for one in scan.sinks if one.kind != "unmarked"]
+    first = [one for one in scan.sinks if one.kind == "primary"]
+    later = sorted((one for one in scan.sinks if one.kind == "secondary"), key=lambda one: (-one.lifetime, -one.norm))
+    listed = [*first[:SINKS], *later[:SINKS], *unmarked[:UNMARKED]]
     report.add_heading(
         "Sinks of the residual stream",
         "Tokens that are massive (primary), or come to point where the primary one does in a later layer (secondary). Where "
@@ -237,10 +239,7 @@ def _add_sinks(report: Report, scan: Scan) -> None:
             "" if each.kind == "unmarked" else f"{each.norm:.2f}",
             *("" if value is None else f"{value:.2f}" for value in (getattr(each, shown) for shown in EVIDENCE)),
         ]
-        for each in [
-            *sorted(marked, key=lambda one: (one.kind, -one.lifetime, -one.norm))[:SINKS],
-            *unmarked[:UNMARKED],
-        ]
+        for each in listed
     ]
     titles = ["token", "kind", "behind layer", "lasts", "norm, times the median", "norm, of the primary one's"]
     report.add_table([*titles, *EVIDENCE.values()], rows)
@@ -250,6 +249,7 @@ def _add_sinks(report: Report, scan: Scan) -> None:
             "Attention, key, value and cosine are of the layer after (of an unmarked token: of that layer), means over heads: "
             "the weight from queries that see it, norms over the medians of the text, and the cosine of queries with its key.",
             "An unmarked token lasts in layers that give it more than 0.3.",
+            *([f"{len(scan.sinks) - len(listed)} more are not listed."] if len(listed) < len(scan.sinks) else []),
         ]
     )
 
@@ -281,7 +281,7 @@ def _add_sources(report: Report, scan: Scan) -> None:
             "A large share of one token makes distributions alike, whatever the words get: compare both (arXiv 2605.01229).",
             f"While it reads, the decoder is given the source itself; it writes {WRITTEN} tokens, greedily."
             if written
-            else "This model does not write: load it with its language modelling head.",
+            else f"The model did not write: {scan.sources[0].silent}.",
         ]
     )
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..core.call import Call
 from ..core.reduce import Finished, Moments
 from ..core.terms import Block, Far, Row, Rows, Score, Term, Without
+from ..lens.sink_evidence import SinkEvidence
 
 AREAS = ("first", "other sinks", "image", "system", "user", "assistant", "last 16", "rest", "sink logit")
 NAMED = AREAS[2:6]
@@ -117,6 +118,26 @@ class Joined:
 
     def finish(self) -> Finished:
         return {"joined": torch.cat(self.pieces, 1)}
+
+
+@dataclass
+class Whole(Joined):
+    """Values of one example that comes in one call; NaN where windows come one by one, whose keys are in another order."""
+
+    def finish(self) -> Finished:
+        joined = torch.cat(self.pieces, 1)
+        return {"joined": joined if len(self.pieces) == 1 else torch.full_like(joined, torch.nan)}
+
+
+@dataclass(frozen=True)
+class WholeEvidence(SinkEvidence):
+    """`SinkEvidence` of one example, [layer, head, key, entry]."""
+
+    name: ClassVar[str] = "whole_evidence"
+
+    def reducer(self) -> Whole:  # type: ignore[override]  # one example, so there are none to keep apart
+        """Keep the example, where it is whole."""
+        return Whole()
 
 
 @dataclass(frozen=True)

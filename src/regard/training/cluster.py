@@ -18,8 +18,8 @@ def spread(
     """Yield the index of each item and what the function found for it, or the exception that ended it, as they are done.
 
     Each item is a task of one CPU and so many GPUs. The cache has to be a folder that all machines see (`XDG_CACHE_HOME`). What
-    `ray.init` made is used, else the cluster that `RAY_ADDRESS` names, else this machine. Raises ImportError where ray is
-    missing.
+    `ray.init` made is used, else the cluster that `RAY_ADDRESS` names, else this machine. A task that fails leaves the others
+    running. Raises ImportError where ray is missing, and ValueError for a cluster without the GPUs.
     """
     if not items:
         return
@@ -29,6 +29,8 @@ def spread(
         raise ImportError('work on several machines needs ray: pip install "regard[ray]"') from error
     if not ray.is_initialized():
         ray.init(log_to_driver=False)
+    if gpus and ray.cluster_resources().get("GPU", 0) < gpus:
+        raise ValueError(f"each task needs {gpus:g} GPU, and the cluster has none")
     passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     environment = {"env_vars": passed | {"OMP_NUM_THREADS": "1"}}
     task = ray.remote(num_cpus=1, num_gpus=gpus, runtime_env=environment)(function)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .cache import cached
 from .cluster import spread
-from .history import EVALUATION, History
+from .history import EVALUATION, History, reached
 from .recipe import Recipe
 
 Progress = Callable[[int, int], None]
@@ -33,9 +33,8 @@ def history(folder: Path) -> History:
     """Return the history that a trained model's folder has; why it ended is that of its recipe's target."""
     rows = json.loads((folder / "history.json").read_text(encoding="utf-8"))
     target = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))["fields"]["target"]
-    last = rows[-1]
-    reached = target and all((last.get(f"{EVALUATION}{name}") or 0) >= least for name, least in target.items())
-    return History(rows, "target" if reached else "steps")
+    evaluation = {name: rows[-1].get(f"{EVALUATION}{name}") for name in target}
+    return History(rows, "target" if reached(evaluation, list(target.items())) else "steps")
 
 
 def _on_ray(recipes: Sequence[Recipe], progress: Progress | None) -> list[History]:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from ...design.key_bias import SoftmaxOffByOne, ValueBias
+from ...design.p_normalised import PNormalised
 from ...design.signed import SignedAttention, shares
 from ...design.sink_logit import SinkLogit
 from ...design.stored import Design, described
@@ -105,7 +106,7 @@ def score(run: Run) -> Mapping[str, float]:
         logits = model(input_ids=ids).logits[:, :-1]
     losses = nn.functional.cross_entropy(logits.mT, ids[:, 1:], reduction="none").cpu()
     lens = attach(model, check=False)
-    if isinstance(run.entry.method, SignedAttention):
+    if isinstance(run.entry.method, SignedAttention | PNormalised):
         scores = shares(lens.weights({"input_ids": ids}, 0))[..., 0].mean(-1)
         rate, mass = float((scores > EPS).float().mean()), float(scores.mean())
     else:

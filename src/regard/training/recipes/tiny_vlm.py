@@ -131,8 +131,8 @@ class TinyVlm(Recipe):
         seen = step % _UNSEEN != _UNSEEN - 1
         rows = []
         alone = next((kinds for first, end, kinds in self.alone if first <= step < end), None)
-        more: tuple[Kind, ...] = ("relation",) * (self.related - 1)
-        mixed = (*KINDS, *more) if step >= self.early else KINDS
+        again: list[Kind] = ["relation"] * (self.related - 1)
+        mixed = (*KINDS, *again) if step >= self.early else KINDS
         for row, shown in enumerate(things):
             told = alone is None and row % 2 == 0
             made = _row(self._texts(rng, shown, told, alone or mixed), self.patches if seen else 0)

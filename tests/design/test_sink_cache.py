@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from regard.design.sink_cache import KeepSinkCache
 
@@ -76,6 +77,25 @@ def test_renumbered_positions_are_those_of_the_kept_tokens_alone(rope: Any) -> N
     assert cache.get_seq_length() == 7
     plain = streamed(model, KeepSinkCache(model, 2, 6), ids)
     assert (plain[:, 39] - found[:, 39]).abs().max() > 1e-3
+
+
+def test_rounding_of_renumbered_keys_does_not_add_up() -> None:
+    model = llama(1, head_dim=32).bfloat16()
+    raw = torch.randn(1, 2, 500, 32, generator=torch.Generator().manual_seed(2)).bfloat16()
+
+    def rotated(keys: Tensor, positions: Tensor) -> Tensor:
+        turned: Tensor = apply_rotary_pos_emb(keys, keys, *model.model.rotary_emb(keys, positions[None]))[1]
+        return turned
+
+    cache = KeepSinkCache(model, 2, 300, renumber=True)
+    for _ in range(2):  # a cache that is reset begins anew
+        for at in range(500):
+            new = rotated(raw[..., at : at + 1, :], torch.tensor([cache.get_seq_length()]))
+            keys, _ = cache.update(new, new, 0)
+        exact = rotated(torch.cat([raw[..., :2, :], raw[..., -300:, :]], -2).float(), torch.arange(302))
+        assert keys.dtype == torch.bfloat16 and cache.layers[0].keys.shape[-2] == 301
+        assert float((keys.float() - exact).norm() / exact.norm()) < torch.finfo(torch.bfloat16).eps
+        cache.reset()
 
 
 def test_generation_goes_through_it_with_beams_and_again_after_a_reset() -> None:

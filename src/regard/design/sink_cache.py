@@ -44,18 +44,31 @@ class _Layer(DynamicLayer):
         super().__init__()
         self.sinks, self.window, self.rotation = sinks, window, rotation
         self.cumulative_length = 0
+        self.rotated_to = torch.empty(0, dtype=torch.long)  # the positions that the model rotated the kept keys to
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Take in new keys and values, return all that these tokens see, and keep what the next one will."""
+        before = self._kept
         keys, values = super().update(key_states, value_states)
+        seen = keys if self.rotation is None else self._renumbered(before, self.rotation)
         self.cumulative_length += key_states.shape[-2]
         surplus = keys.shape[-2] - (self.sinks + self.window - 1)  # the next token is the last of its window
         if surplus > 0:
             first, last = slice(0, self.sinks), slice(self.sinks + surplus, None)
-            recent = keys[..., last, :] if self.rotation is None else self.rotation(keys[..., last, :], -surplus)
-            self.keys = torch.cat([keys[..., first, :], recent], -2)
+            self.keys = torch.cat([keys[..., first, :], keys[..., last, :]], -2)
             self.values = torch.cat([values[..., first, :], values[..., last, :]], -2)
-        return keys, values
+            self.rotated_to = torch.cat([self.rotated_to[first], self.rotated_to[last]])
+        return seen, values
+
+    def _renumbered(self, before: int, rotation: "_Rotation") -> Tensor:
+        """Return the keys at the positions that they have now, of which the first `before` were there already.
+
+        The keys themselves stay as they came, so that each is rotated once and rounding does not add up from token to token.
+        """
+        at = torch.arange(self._kept, device=self.keys.device)
+        self.rotated_to = torch.cat([self.rotated_to[:before].to(at.device), at[before:]])
+        old, new = self.keys[..., :before, :], self.keys[..., before:, :]
+        return torch.cat([rotation(old, (at - self.rotated_to)[:before]), new], -2)
 
     def get_seq_length(self) -> int:
         """The position of the next token."""
@@ -89,10 +102,11 @@ class _Rotation:
             )
         self.rotary, self.apply = rotary[0], apply
 
-    def __call__(self, keys: Tensor, by: int) -> Tensor:
-        """Return keys [batch, kv_head, key, dim] rotated on by so many positions."""
+    def __call__(self, keys: Tensor, by: Tensor) -> Tensor:
+        """Return keys [batch, kv_head, key, dim] rotated on by so many positions each, `by` [key], in float32 or better."""
         if not keys.shape[-2]:
             return keys
-        cos, sin = self.rotary(keys, torch.full((1, 1), by, device=keys.device))
-        rotated: Tensor = self.apply(keys, keys, cos, sin)[1]
-        return rotated / getattr(self.rotary, "attention_scaling", 1.0)
+        exact = keys.to(torch.promote_types(keys.dtype, torch.float32))
+        cos, sin = (turn.to(keys.device) for turn in self.rotary(exact, by[None]))  # a hook may put them elsewhere
+        rotated: Tensor = self.apply(exact, exact, cos, sin)[1]
+        return (rotated / getattr(self.rotary, "attention_scaling", 1.0)).to(keys.dtype)

@@ -141,6 +141,11 @@ def test_what_cannot_be_is_said() -> None:
         influence(lens, x, "guess")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="language-model head"):
         influence(lens, x)
+    for other in ("pixel_values", "token_type_ids"):
+        with pytest.raises(ValueError, match=f"would leave {other} out"):
+            influence(lens, {**x, other: torch.ones(2, 13)})
+    with pytest.raises(ValueError, match="language-model head"):
+        influence(lens, {**x, "token_type_ids": torch.zeros_like(x["input_ids"])})
 
 
 def test_influence_is_the_gradient_and_the_divergence() -> None:

@@ -17,12 +17,14 @@ def influence(
 
     By "gradient", the norm of the gradient of the largest logit with respect to the token's embedding; by "ablation", the
     Kullback-Leibler divergence, in nats before it is scaled, when the token's embedding becomes the mean one of its text, `size`
-    texts at a time. This is what a rollout is to be compared with. Edits that are active count. Raises ValueError for a model
-    that gives no logits [example, token, vocabulary], or a text in which no token has any influence.
+    texts at a time. This is what a rollout is to be compared with. Edits that are active count. Raises ValueError for inputs
+    that are more than token ids and their mask, such as images, for a model that gives no logits [example, token, vocabulary],
+    or a text in which no token has any influence.
     """
     if by not in ("gradient", "ablation"):
         raise ValueError(f"influence is by gradient or ablation, not {by!r}")
     x = lens.encode(x)
+    _check_alone(x)
     model: Any = lens.model
     embed = model.get_input_embeddings()
     found = []
@@ -34,6 +36,16 @@ def influence(
             raise ValueError(f"no token of text {row + 1} has an influence on what comes behind it")
         found.append((scores / scores.sum()).cpu())
     return found
+
+
+def _check_alone(x: Mapping[str, Any]) -> None:
+    """Raise ValueError for inputs that the embeddings of the ids leave out; token types of 0 are what models take by default."""
+    for name, value in x.items():
+        usual = name.endswith("token_type_ids") and torch.is_tensor(value) and not bool(value.any())
+        if name not in ("input_ids", "attention_mask") and value is not None and not usual:
+            raise ValueError(
+                f"influence runs the embeddings of token ids and would leave {name} out: give input_ids and their mask alone"
+            )
 
 
 def _by_gradient(model: Any, embedded: Tensor) -> Tensor:

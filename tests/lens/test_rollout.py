@@ -24,6 +24,8 @@ from regard.lens.influence import influence
 from regard.lens.rollout import Rollout, position_profile
 from regard.measure.walk import rollout
 
+from .tokenizers_here import byte_level
+
 ENDS: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": 0}
 
 
@@ -182,6 +184,34 @@ def test_influence_takes_no_token_of_padding_into_account() -> None:
     lens, x = regard.attach(model("llama")), inputs()
     padded, alone = influence(lens, x)[0], influence(lens, {"input_ids": x["input_ids"][:1, 4:]})[0]
     torch.testing.assert_close(padded, alone)
+
+
+def test_influence_counts_edits_that_name_tokens() -> None:
+    net = model("llama")
+    net.resize_token_embeddings(340, mean_resizing=False)
+    lens = regard.attach(net, byte_level())
+    x = lens.encode("the cat sat, and ran")
+    assert x.segments["punctuation"].any()
+    embedding = net.get_input_embeddings()
+    embedded = embedding(x["input_ids"]).detach()
+    with lens.edit(regard.Redistribute(take_from="first", give_to="punctuation", move=0.6)):
+        plain = embedded.clone().requires_grad_()
+        put = embedding.register_forward_hook(lambda *_: plain)
+        logits = net(**x).logits[0, -1]
+        (gradient,) = torch.autograd.grad(logits.max(), plain)
+        put.remove()
+        gone = []
+        for token in range(embedded.shape[1]):
+            without = embedded.clone()
+            without[0, token] = embedded[0].mean(0)
+            put = embedding.register_forward_hook(lambda *_, given=without: given)
+            other = net(**x).logits[0, -1].log_softmax(-1)
+            put.remove()
+            gone.append(torch.nn.functional.kl_div(other, logits.softmax(-1), reduction="sum").detach())
+        found = [influence(lens, x)[0], influence(lens, x, "ablation")[0]]
+    for one, expected in zip(found, (gradient[0].norm(dim=-1), torch.stack(gone)), strict=True):
+        torch.testing.assert_close(one, (expected / expected.sum()).double(), atol=1e-4, rtol=1e-3)
+    assert float((influence(lens, x)[0] - found[0]).abs().max()) > 1e-3
 
 
 def test_alibi_slopes_can_be_read_off_the_first_layer() -> None:

@@ -1,10 +1,13 @@
 """How much each token of a text moves what a model says behind it: by gradient and by taking tokens away."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
+
+from ..segments import Example
 
 if TYPE_CHECKING:
     from .lens import Lens
@@ -28,10 +31,11 @@ def influence(
     model: Any = lens.model
     embed = model.get_input_embeddings()
     found = []
-    for row, real in enumerate(x.valid):
+    for row, (example, real) in enumerate(zip(x.segments.examples, x.valid, strict=True)):
         ids = x["input_ids"][row, real.to(x["input_ids"].device)][None]
         embedded = embed(ids).detach()
-        scores = _by_gradient(model, embedded) if by == "gradient" else _by_ablation(model, embedded, size)
+        last = partial(_last, lens, example)
+        scores = _by_gradient(last, embedded) if by == "gradient" else _by_ablation(last, embedded, size)
         if not bool(scores.isfinite().all()) or not float(scores.sum()) > 0:
             raise ValueError(f"no token of text {row + 1} has an influence on what comes behind it")
         found.append((scores / scores.sum()).cpu())
@@ -48,16 +52,16 @@ def _check_alone(x: Mapping[str, Any]) -> None:
             )
 
 
-def _by_gradient(model: Any, embedded: Tensor) -> Tensor:
+def _by_gradient(last: Callable[[Tensor], Tensor], embedded: Tensor) -> Tensor:
     with torch.enable_grad():
         given = embedded.clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(_last(model, given).max(), given)
+        (gradient,) = torch.autograd.grad(last(given).max(), given)
     return gradient[0].double().norm(dim=-1)
 
 
 @torch.no_grad()
-def _by_ablation(model: Any, embedded: Tensor, size: int) -> Tensor:
-    plain = _last(model, embedded).log_softmax(-1)
+def _by_ablation(last: Callable[[Tensor], Tensor], embedded: Tensor, size: int) -> Tensor:
+    plain = last(embedded).log_softmax(-1)
     n = embedded.shape[1]
     mean = embedded.mean(1)
     parts = []
@@ -65,13 +69,16 @@ def _by_ablation(model: Any, embedded: Tensor, size: int) -> Tensor:
         gone = torch.arange(start, min(start + size, n), device=embedded.device)
         without = embedded.repeat(len(gone), 1, 1)
         without[torch.arange(len(gone), device=embedded.device), gone] = mean
-        other = _last(model, without).log_softmax(-1)
+        other = last(without).log_softmax(-1)
         parts.append((plain.exp() * (plain - other)).sum(-1))
     return torch.cat(parts).clamp_min(0)
 
 
-def _last(model: Any, embedded: Tensor) -> Tensor:
-    """Return the logits behind the last token, [example, vocabulary] float64."""
+def _last(lens: "Lens", example: Example, embedded: Tensor) -> Tensor:
+    """Return the logits behind the last token, [example, vocabulary] float64, of embeddings of one example."""
+    model: Any = lens.model
+    whole = torch.ones(embedded.shape[:2], dtype=torch.bool)
+    lens._vocabulary.remember_embedded(embedded, whole, [example] * len(embedded))  # for edits that name tokens
     logits = getattr(model(inputs_embeds=embedded, use_cache=False), "logits", None)
     if logits is None or logits.ndim != 3:
         raise ValueError(

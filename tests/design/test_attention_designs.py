@@ -244,6 +244,37 @@ def test_other_models_and_a_second_design_are_refused() -> None:
         remove(model)
 
 
+def test_what_is_learnt_is_floating_point_and_on_a_device() -> None:
+    model = llama().bfloat16()
+    for layer in model.model.layers:  # weights of 4 bits are packed into bytes
+        layer.self_attn.q_proj.weight = nn.Parameter(torch.zeros(4, 4, dtype=torch.uint8), requires_grad=False)
+        for name in ("k_proj", "v_proj", "o_proj"):
+            getattr(layer.self_attn, name).to("meta")
+    apply(model, KeyBias())
+    learnt = [parameter for name, parameter in model.named_parameters() if "design" in name]
+    assert {(one.dtype, one.device.type) for one in learnt} == {(torch.bfloat16, "cpu")} and len(learnt) == 2
+    remove(model)
+    model.to("meta")
+    with pytest.raises(ValueError, match="LlamaForCausalLM has none in floating point"):
+        apply(model, KeyBias())
+    assert model.config._attn_implementation != "regard_design"
+    apply(model, SoftmaxOffByOne())  # which learns nothing
+
+
+def test_a_design_runs_in_layers_that_are_offloaded() -> None:
+    accelerate = pytest.importorskip("accelerate")
+    found = []
+    for offloaded in (False, True):
+        model = llama()
+        if offloaded:
+            accelerate.cpu_offload(model.model.layers, execution_device="cpu")
+            assert all(parameter.is_meta for parameter in model.model.layers.parameters())
+        torch.manual_seed(5)
+        apply(model, KeyBias())
+        found.append(logits(model, inputs()))
+    assert torch.equal(*found)
+
+
 def test_one_token_repeated_is_everywhere_the_same_but_with_learnt_positions() -> None:
     from regard.papers.attention_sink_emergence import apart
 

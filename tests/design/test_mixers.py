@@ -316,6 +316,21 @@ def test_an_mlp_mixes_no_tokens() -> None:
     assert bool((embedded.grad[:, [0, 1, 2, 3, 4, 5, 7, 8, 9, 10]] == 0).all())
 
 
+def test_an_mlp_is_floating_point_and_on_a_device_where_attention_is_not() -> None:
+    model = make().bfloat16()
+    attention: list[Any] = [layer.self_attn for layer in decoder_layers(model)]
+    attention[0].o_proj.weight = nn.Parameter(torch.zeros(4, 4, dtype=torch.uint8), requires_grad=False)
+    attention[1].to("meta")
+    TokenMLP().put(model)
+    made = [parameter for layer in decoder_layers(model) for parameter in layer.self_attn.parameters()]
+    assert {(one.dtype, one.device.type) for one in made} == {(torch.bfloat16, "cpu")}
+    assert bool(logits(model, inputs()).isfinite().all())
+    remove_mixer(model)
+    with pytest.raises(ValueError, match="has none in floating point"):
+        TokenMLP().put(model.to("meta"))
+    assert [layer.self_attn for layer in decoder_layers(model)] == attention
+
+
 def test_places_are_those_of_the_paper() -> None:
     kept = {name: [layer + 1 for layer in range(24) if layer not in replaced(name, 24)] for name in PLACES}
     assert kept["uniform"] == [] and kept["hybrid"] == list(range(2, 25, 2)) and kept["odd"] == list(range(1, 25, 2))

@@ -188,7 +188,8 @@ def apply(model: nn.Module, design: D, layers: Collection[int] | None = None) ->
     `layers` are those of the modules, by their own numbers from 0, None for all; the others attend by softmax as before.
 
     The model is one of transformers that attends through its AttentionInterface; what the design learns starts anew, and the
-    optimiser is made after it. Raises ValueError for other models, for one that has such a design, and while a lens listens.
+    optimiser is made after it. Raises ValueError for other models, for one that has such a design, while a lens listens, and if
+    the design learns something and nothing in the model tells the type and device of it.
     """
     from transformers import PreTrainedModel
 
@@ -203,10 +204,10 @@ def apply(model: nn.Module, design: D, layers: Collection[int] | None = None) ->
     if any(config._attn_implementation == "regard" for config in configs.values()):
         raise ValueError("a lens listens to this model: put a design into it between the lens's contexts")
     _register()
-    for module in modules:
-        if layers is None or module.layer_idx in layers:
-            weight = next(module.parameters())
-            setattr(module, DESIGN, Learnt(design, _heads(module), weight))
+    chosen = [module for module in modules if layers is None or module.layer_idx in layers]
+    learnt = [_learnt(design, module, model) for module in chosen]  # all of it before the model changes
+    for module, own in zip(chosen, learnt, strict=True):
+        setattr(module, DESIGN, own)
     for config in configs.values():
         setattr(config, _BEFORE, config._attn_implementation)
         config._attn_implementation_internal = NAME  # the setter would change configurations within this one, too
@@ -226,6 +227,28 @@ def remove(model: nn.Module) -> None:
             module.config._attn_implementation_internal = getattr(module.config, _BEFORE)
             delattr(module.config, _BEFORE)
     drop(model, AttentionDesign)
+
+
+def like_weights(module: nn.Module, model: nn.Module) -> Tensor:
+    """Return an empty tensor of the type and on the device that new parameters of a module of a model are to have.
+
+    Quantised weights are integers, and offloaded ones are on the meta device between passes: other ones of the module tell, or
+    else of the model. Raises ValueError where there are none.
+    """
+    here = [parameter for parameter in module.parameters() if not parameter.is_meta]
+    loaded = [*here, *(parameter for parameter in model.parameters() if not parameter.is_meta)]
+    found = next((parameter for parameter in loaded if parameter.is_floating_point()), None)
+    if found is None:
+        raise ValueError(
+            f"what a design learns is of the type of the model's weights, and {type(model).__name__} has none in floating point "
+            "that are on a device: leave some of its modules as they are when it is quantised or offloaded"
+        )
+    return torch.empty(0, dtype=found.dtype, device=loaded[0].device)
+
+
+def _learnt(design: AttentionDesign, module: nn.Module, model: nn.Module) -> Learnt:
+    learnt = Learnt(design, _heads(module), torch.empty(0))
+    return learnt.to(like_weights(module, model)) if any(True for _ in learnt.parameters()) else learnt
 
 
 def _attention_modules(model: nn.Module) -> list[Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .attention import like_weights
 from .mixer import Mixer, decoder_layers
 
 
@@ -19,9 +20,10 @@ class TokenMLP(Mixer):
     place: str | Sequence[int] = "uniform"
 
     def put_at(self, model: Any, chosen: tuple[int, ...]) -> None:
-        for layer in chosen:
-            block = decoder_layers(model)[layer]
-            block.self_attn = _Tokens(block.self_attn, model.config.initializer_range)
+        blocks = [decoder_layers(model)[layer] for layer in chosen]
+        likes = [like_weights(block.self_attn, model) for block in blocks]  # all before the model changes
+        for block, like in zip(blocks, likes, strict=True):
+            block.self_attn = _Tokens(block.self_attn, like, model.config.initializer_range)
 
     def take(self, model: nn.Module) -> None:
         for block in decoder_layers(model):
@@ -32,13 +34,13 @@ class TokenMLP(Mixer):
 class _Tokens(nn.Module):
     mixes = False
 
-    def __init__(self, attention: Any, std: float) -> None:
+    def __init__(self, attention: Any, like: Tensor, std: float) -> None:
         super().__init__()
         self.before = [attention]  # in a list, so that it is no child and is neither trained nor saved
         self.layer_idx = attention.layer_idx
-        like, width = attention.o_proj.weight, attention.o_proj.out_features
+        width = attention.o_proj.out_features
         hidden = max(1, round(sum(p.numel() for p in attention.parameters()) / (3 * width)))
-        made = {"bias": False, "device": like.device, "dtype": like.dtype}
+        made: dict[str, Any] = {"bias": False, "device": like.device, "dtype": like.dtype}
         self.gate, self.up = (nn.Linear(width, hidden, **made) for _ in range(2))
         self.down = nn.Linear(hidden, width, **made)
         for linear in (self.gate, self.up, self.down):

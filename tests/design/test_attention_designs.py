@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -222,6 +223,20 @@ def test_designs_meet_where_their_equations_do(design: AttentionDesign, same: At
         for name, parameter in one.named_parameters():
             parameter.zero_() if name == "b" else parameter.copy_(other[name])
         torch.testing.assert_close(design.attend(given, one), same.attend(given, other), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("of", ["exp", "sigmoid"])
+def test_a_high_power_of_flat_rows_does_not_underflow(of: Literal["exp", "sigmoid"]) -> None:
+    model = llama()
+    with torch.no_grad():
+        for layer in model.model.layers:
+            layer.self_attn.q_proj.weight.mul_(0.1)
+    given = {name: value.repeat(1, 4) for name, value in inputs().items()}
+    given["attention_mask"][0, 3:] = 1
+    apply(model, PNormalised(40.0, of))
+    own = logits(model, given)
+    with regard.attach(model).edit(NEARLY):
+        torch.testing.assert_close(logits(model, given), own, atol=2e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ class PNormalised(AttentionDesign):
         return scores if self.of == "exp" else nn.functional.logsigmoid(scores)
 
     def _norm(self, weights: Tensor, lse: Tensor) -> Tensor:
-        """Divide rows that are divided by their sum already: the sum cancels."""
+        """Divide rows that are divided by their sum already: the sum cancels, and so does the greatest, whose powers stay 1."""
+        weights = weights / weights.amax(-1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
         norm = weights.pow(self.p).sum(-1, keepdim=True).pow(1 / self.p)
-        return weights / norm.clamp_min(torch.finfo(weights.dtype).tiny)
+        return weights / norm.clamp_min(1.0)  # less only in rows that see nothing

@@ -79,6 +79,7 @@ def position_profile(
     shares = _shares(lens, x, residual, len(met), valid)
     state = _start(valid, query)
     for (call, patchwork), share in zip(reversed(met), shares.flip(0), strict=True):
+        state = state.to(call.q.device)  # layers may be on several
         by_head = _by_head(call, patchwork, heads)
         (mixed,) = patchwork.answer([Col((by_head[..., None] * state[:, None]).to(call.op.work_dtype))])
         assert isinstance(mixed, Tensor)
@@ -137,12 +138,13 @@ def measured_shares(lens: "Lens", x: Mapping[str, Any], layers: int, valid: Tens
     after_norm = getattr(getattr(lens.model, "config", None), "apply_residual_connection_post_layernorm", False)
     shares = []
     for layer in range(layers):
-        before, a, fed, after = (found[f"{kind}.{layer}"].double() for kind in kinds)
+        here = found[f"resid_post.{layer}"].device  # layers may be on several, and what comes in is of the one before
+        before, a, fed, after = (found[f"{kind}.{layer}"].to(here).double() for kind in kinds)
         if torch.equal(fed, after) and not after_norm:  # as in BLOOM, whose modules add the residual stream themselves
             a, fed = a - before, after - a
         if float((before + a + fed - after).norm()) > 0.02 * float(after.norm()):
             raise ValueError(f"the block of layer {layer} is not x + attention + feed-forward, so that {advice}")
         size, stream = a.norm(dim=-1), before.norm(dim=-1)
-        share = (size / (size + stream).clamp_min(torch.finfo(torch.float64).tiny)) * valid
-        shares.append(share.sum(1) / valid.sum(1))
+        share = (size / (size + stream).clamp_min(torch.finfo(torch.float64).tiny)) * valid.to(here)
+        shares.append(share.sum(1).to(valid.device) / valid.sum(1))
     return torch.stack(shares)

@@ -48,7 +48,7 @@ def find_sink_dims(
         x = lens.encode(text)
         first = int(x["attention_mask"][0].argmax()) if "attention_mask" in x else 0
         kept = lens.cache(x, names)
-        resid = torch.stack([kept[name][0, first].float() for name in names])
+        resid = torch.stack([kept[name][0, first].float().cpu() for name in names])  # layers may be on several devices
         strength = resid.abs() / (resid.square().mean(-1, keepdim=True) + 1e-6).sqrt()
         least = RELATIVE_TAU * sqrt(strength.shape[-1]) if tau is None else tau
         found.append((strength >= least).float().mean(0) >= 0.5)

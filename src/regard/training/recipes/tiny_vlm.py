@@ -1,7 +1,7 @@
 """The small vision-language model that is shipped: a LLaVA that tells what a picture shows, and answers questions on it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from ...worlds import Batch, Scenes
 from ...worlds.draw import generator
+from ...worlds.little_english.english import to_questions
 from ...worlds.little_english.layout import KINDS, Kind, Thing, caption, lay, question, typical_colour
 from ...worlds.little_english.lexicon import COLOURS, COLUMNS, DRAWN, ROWS
+from ...worlds.little_english.text import fill
 from ...worlds.little_english.tokenizer import BOS, EOS, PAD, raw_tokenizer, words
 from ...worlds.scenes import draw
 from ..optimiser import AdamW
@@ -51,8 +53,10 @@ class TinyVlm(Recipe):
         "Pictures of `regard.worlds.Scenes`, split `train`, with captions and questions, made up from the seed and the step; "
         "four objects of five have their typical colour. One step in eight has no pictures. Evaluated on pictures of another "
         "seed, with even colours (`*_accuracy`), with colours that are in no training picture (`held_out_colour`), and with "
-        "always (`consistent`) and never (`contrary`) the typical colours. `*_blind` is without the pictures, `*_blank` with "
-        "an empty picture in their place; `hallucinated` is the share of wrong answers to `contrary` that are the typical colour."
+        "always (`consistent`) and never (`contrary`) the typical colours. `*_blind` is without the pictures, `*_blank` "
+        "with an empty picture in their place; `hallucinated` is the share of wrong answers to `contrary` that are the typical colour. "
+        "`typical_imagined` and `other_imagined` are the shares of Yes to whether an object is there in its typical colour, or "
+        "in another one, in pictures where it has neither."
     )
 
     steps: int = 4100
@@ -164,7 +168,7 @@ class TinyVlm(Recipe):
         expected = [typical_colour(made.things[row][int(place)].name) for row, place in enumerate(made.asked)]
         typical = said == torch.tensor([words().index(colour) for colour in expected])
         found["hallucinated"] = _share(typical[wrong]) if bool(wrong.any()) else 0.0
-        return found | {"caption_accuracy": self._told(model)}
+        return found | self._imagined(model) | {"caption_accuracy": self._told(model)}
 
     def save(self, model: Any, folder: Path) -> None:
         with no_bar():
@@ -192,6 +196,28 @@ class TinyVlm(Recipe):
             f"{kind}_{name}": _share(answers(model, questions, shown, self.patches).argmax(-1) == right)
             for name, shown in seen.items()
         }
+
+    def _imagined(self, model: Any) -> dict[str, float]:
+        """Share of Yes to whether an object is there in its typical colour, which it never has, and in another wrong one."""
+        rng = generator(HELD_OUT)
+        things = [lay(rng, "train", prior=0.0) for _ in range(2 * self.evaluated)]
+        asked = [shown[rng.integers(len(shown))] for shown in things]
+        typical = [typical_colour(one.name) for one in asked]
+        others = [[c for c in COLOURS if c not in (one.colour, own)] for one, own in zip(asked, typical, strict=True)]
+        found = {}
+        for name, colours in (
+            ("typical_imagined", typical),
+            ("other_imagined", [colours[rng.integers(len(colours))] for colours in others]),
+        ):
+            texts = [
+                fill("Is there a {colour} {query}? {answer}.", colour=colour, query=one.name, answer="No")
+                for colour, one in zip(colours, asked, strict=True)
+            ]
+            questions = to_questions([replace(text, facts={"answer": "No", "wrong": ["Yes"]}) for text in texts])
+            logits = answers(model, questions, self._shown(things), self.patches)
+            yes, no = (logits[:, words().index(word)] for word in ("Yes", "No"))
+            found[name] = _share(yes > no)
+        return found
 
     def _told(self, model: Any) -> float:
         """Share of the objects and colours of captions that get the highest logit, given the caption up to there."""

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from regard.lens import attach
+from regard.lens.aside import cuda_of, device_of
+from regard.lens.inputs import Inputs
 from regard.training import AdamW, fit
 from regard.training.head_monitor import HeadMonitor, head_numbers
 
@@ -139,6 +141,40 @@ def test_a_loop_of_ones_own_keeps_gradients_mode_and_random_numbers() -> None:
     assert numbers is not None and model.training and torch.equal(torch.get_rng_state(), state)
     kept = [one.grad for one in model.parameters() if one.grad is not None]
     assert all(torch.equal(a, b) for a, b in zip(gradients, kept, strict=True))
+
+
+def test_frozen_modules_stay_frozen_and_no_gpu_is_seeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = neox().train()
+    seeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    frozen = model.gpt_neox.layers[0].eval()
+    HeadMonitor(model, {"input_ids": ids()}, every=1).observe(1)
+    assert model.training and not any(module.training for module in frozen.modules()) and seeded == []
+    assert all(module.training for module in model.gpt_neox.layers[1].modules())
+
+
+class Placed:
+    """A stand-in for a parameter on a device that is not here."""
+
+    def __init__(self, device: str) -> None:
+        self.device = torch.device(device)
+        self.is_meta = device == "meta"
+
+
+def test_inputs_go_where_the_model_is_and_its_gpus_keep_their_random_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = neox()
+    held = [Placed(name) for name in ("meta", "cuda:1", "cpu", "cuda:0", "cuda:1")]
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "parameters", lambda: iter(held))
+        assert device_of(model) == torch.device("cuda:1")
+        assert cuda_of(model) == [torch.device("cuda:1"), torch.device("cuda:0")]
+    seen: list[Mapping[str, Any]] = []
+    monkeypatch.setattr("regard.training.head_monitor.head_numbers", lambda lens, x, step: seen.append(x))
+    monkeypatch.setattr("regard.training.head_monitor.device_of", lambda model: torch.device("meta"))
+    for x in ({"input_ids": ids(), "name": "a"}, attach(model).encode({"input_ids": ids()})):
+        HeadMonitor(model, x, every=1).observe(1)
+    assert [x["input_ids"].device.type for x in seen] == ["meta", "meta"] and seen[0]["name"] == "a"
+    assert isinstance(seen[1], Inputs) and x["input_ids"].device.type == "cpu"
 
 
 def test_without_an_interval_it_stays_within_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from ..core.call import Call
 from ..lens import Lens
+from ..lens.aside import evaluating
 from . import checks
 from .finding import Examination, Finding, Sites
 from .inputs import short_inputs
@@ -50,7 +50,7 @@ def examine(
     begun = time.perf_counter()
     model = lens.model
     findings = []
-    with _evaluating(model):
+    with evaluating(model):
         given = [short_inputs(lens), *with_media(lens)] if x is None else [dict(x)]
         try:
             sites = _sites(model, given)
@@ -107,18 +107,6 @@ def _sites(model: nn.Module, given: Iterable[Mapping[str, Any]]) -> list[Sites]:
     if not seen:
         raise Deaf(f"{type(model).__name__} made no call of attention that can be seen")
     return [Sites(*key, count) for key, count in seen.items()]
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Take the model out of training while it is examined."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def _version(package: str) -> str:

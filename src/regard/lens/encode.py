@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..segments import Example, Segmentation, Vocabulary
 from ..segments.chat import Rendered, images_of, is_conversation, render
+from .aside import device_of
 from .inputs import Inputs
 from .pictures import illustrated
 from .tokenise import Tokenised, tokenise
@@ -31,7 +32,6 @@ def encode(
     TypeError for what is no text, and ValueError for what is empty, for a text longer than the model takes, for images and
     places for them that do not match, and for token ids that the model does not have.
     """
-    device = next((parameter.device for parameter in model.parameters() if not parameter.is_meta), torch.device("cpu"))
     if isinstance(given, Mapping) and "role" not in given:
         if images is not None or max_tokens is not None or chunk is not None:
             raise ValueError("inputs that are ready are passed through: images, max_tokens and chunk are for texts")
@@ -59,7 +59,7 @@ def encode(
             del x["token_type_ids"]
     for example in x.segments.examples:
         vocabulary.remember(example)
-    return x.to(device)
+    return x.to(device_of(model))
 
 
 def _texts(processor: Any, given: Any, images: Any) -> tuple[list[str | Rendered], list[list[Any]]]:

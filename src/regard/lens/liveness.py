@@ -11,6 +11,7 @@ from ..core.call import Call
 from ..hosts import Tap
 from ..hosts.refuse import Refusal
 from ..hosts.stance import uncompiled
+from .aside import device_of, drawing_alike, evaluating
 from .outputs import tensors
 
 
@@ -18,7 +19,7 @@ def try_out(model: nn.Module) -> dict[str, Any] | None:
     """Return small inputs that a transformers model of text or images takes; None where none are known."""
     names = inspect.signature(model.forward).parameters
     config: Any = getattr(model, "config", None)
-    device = next((p.device for p in model.parameters() if not p.is_meta), torch.device("cpu"))
+    device = device_of(model)
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     if getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" not in names:
@@ -47,18 +48,12 @@ def prove(model: nn.Module, x: Mapping[str, Any], note: Callable[[str], None]) -
         return call.host() * 0.5 if halving else None
 
     tap = Tap(model, hear)
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with uncompiled():  # compiling for three passes takes longer than they do
-            plain = _run(model, x)
-            with tap.listening():
-                listened = _run(model, x)
-                halving = True
-                moved = _run(model, x)
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    with evaluating(model), uncompiled():  # compiling for three passes takes longer than they do
+        plain = _run(model, x)
+        with tap.listening():
+            listened = _run(model, x)
+            halving = True
+            moved = _run(model, x)
     for one in tap.notes:
         note(one)
     if plain is None or listened is None or moved is None:
@@ -79,8 +74,7 @@ def prove(model: nn.Module, x: Mapping[str, Any], note: Callable[[str], None]) -
 def _run(model: nn.Module, x: Mapping[str, Any]) -> list[Tensor] | None:
     extra = {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # some models draw in their forward pass, and three passes have to draw alike
+        with torch.no_grad(), drawing_alike(model):  # some draw in their forward pass, and three passes are compared
             output = model(**{**x, **extra})
     except Refusal:
         raise

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..lens import Lens, attach
+from ..lens.aside import cuda_of, device_of, evaluating
+from ..lens.inputs import Inputs
 from ..measure import Entropy
 from ..measure.similarity import HeadProducts
 
@@ -73,7 +75,8 @@ class HeadMonitor:
     It is a callback of `regard.training.fit`; `observe(step)` is for a loop of your own, after each step; `for_trainer()` gives a
     callback of transformers' Trainer. It measures every so many steps, or, where `every` is None, whenever measuring has taken
     less than the share `budget` of the time since it began; `overhead` is the share it has taken. A model is measured in
-    evaluation mode. Raises ValueError for an interval or a budget that cannot be, and for models whose heads cannot be compared.
+    evaluation mode, and `x` is moved to it. Raises ValueError for an interval or a budget that cannot be, and for models whose
+    heads cannot be compared.
     """
 
     model: nn.Module
@@ -109,17 +112,19 @@ class HeadMonitor:
             return None
         if self.every is not None and step % self.every:
             return None
-        began, mode = time.perf_counter(), self.model.training
-        devices = [self.model.device] if str(getattr(self.model, "device", "cpu")).startswith("cuda") else []
-        self.model.eval()
-        try:
-            with torch.random.fork_rng(devices):
-                numbers = head_numbers(self._lens, self.x, step)
-        finally:
-            self.model.train(mode)
+        began = time.perf_counter()
+        with evaluating(self.model), torch.random.fork_rng(cuda_of(self.model)):
+            numbers = head_numbers(self._lens, self._moved(), step)
         self.found.append(numbers)
         self._spent += time.perf_counter() - began
         return numbers
+
+    def _moved(self) -> Mapping[str, Any]:
+        """`x` where the model is by now: a Trainer moves its model."""
+        device = device_of(self.model)
+        if isinstance(self.x, Inputs):
+            return self.x.to(device)
+        return {name: value.to(device) if torch.is_tensor(value) else value for name, value in self.x.items()}
 
     def for_trainer(self) -> Any:
         """Return a callback of transformers' Trainer, which adds the last measurement to each log as `heads/...`.

@@ -10,6 +10,8 @@ from torch import Tensor
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
+    LogitsProcessor,
+    LogitsProcessorList,
     M2M100Config,
     M2M100ForConditionalGeneration,
     MarianConfig,
@@ -89,6 +91,53 @@ def test_maps_of_a_generation_are_those_by_its_own_words(kind: str) -> None:
     assert torch.equal(own[:, :-1], said.ids)
 
 
+class EndFirst(LogitsProcessor):  # type: ignore[misc]
+    """Has a model end its first text with the token `end` when it has `length` tokens, and no other."""
+
+    def __init__(self, length: int, end: int) -> None:
+        self.length, self.end = length, end
+
+    def __call__(self, ids: Tensor, scores: Tensor) -> Tensor:
+        scores = scores.clone()
+        scores[:, :3] = -1e9  # special tokens
+        if ids.shape[1] == self.length:
+            scores[0, self.end] = 1e9
+        return scores
+
+
+@pytest.mark.parametrize(("eos", "pad"), [(1, 0), (1, None), ([2, 1], 0), ([2, 1], None)])
+def test_steps_end_before_the_end_marker(eos: Any, pad: int | None) -> None:
+    model, (x, _) = make("m2m100"), inputs()
+    model.generation_config.eos_token_id, model.generation_config.pad_token_id = eos, pad
+    lens, ends = attach(model), LogitsProcessorList([EndFirst(4, 1)])
+    both = generated(lens, x, max_new_tokens=7, logits_processor=ends)
+    alone = generated(lens, {name: value[:1] for name, value in x.items()}, max_new_tokens=7, logits_processor=ends)
+    assert both.steps.sum(1).tolist() == [4, 7] and alone.steps.sum(1).tolist() == [4]
+    torch.testing.assert_close(both.weights[:1, :, :, :4], alone.weights, atol=1e-5, rtol=1e-4)
+    begin = torch.tensor([[1, 1, 5], [1, 1, 6]])  # a prompt's end markers end nothing
+    begun = generated(lens, x, decoder_input_ids=begin, max_new_tokens=5, logits_processor=ends)
+    assert begun.steps.sum(1).tolist() == [4, 7]
+    endless = generated(lens, x, max_new_tokens=7, logits_processor=ends, eos_token_id=None)
+    assert endless.ids[0, 4] == 1 and bool(endless.steps.all())
+
+
+def test_without_an_end_marker_steps_end_before_padding() -> None:
+    model, (x, _) = make("m2m100"), inputs()
+    model.generation_config.eos_token_id = None
+    found = generated(attach(model), x, max_new_tokens=4, logits_processor=LogitsProcessorList([EndFirst(3, 0)]))
+    assert found.steps.sum(1).tolist() == [3, 4]
+
+
+def test_a_generation_is_greedy_whatever_its_checkpoint_asks_for() -> None:
+    model, (x, _) = make("m2m100"), inputs()
+    plain = generated(attach(model), x, max_new_tokens=4, min_new_tokens=4)
+    asked = {"return_dict_in_generate": True, "use_cache": False, "num_return_sequences": 2, "num_beams": 2}
+    for name, value in asked.items():
+        setattr(model.generation_config, name, value)
+    found = generated(attach(model), x, max_new_tokens=4, min_new_tokens=4)
+    assert torch.equal(found.weights, plain.weights) and torch.equal(found.ids, plain.ids)
+
+
 @pytest.mark.parametrize("kind", ["m2m100", "mbart", "marian", "t5"])
 def test_the_decoder_is_given_the_reference_as_the_family_shifts_it(kind: str) -> None:
     model, (x, target) = make(kind), inputs()
@@ -114,7 +163,7 @@ def test_edits_count() -> None:
 
 def test_what_cannot_be_is_said() -> None:
     model, (x, target) = make("m2m100"), inputs()
-    for options in ({"num_beams": 2}, {"do_sample": True}):
+    for options in ({"num_beams": 2}, {"do_sample": True}, {"use_cache": False}):
         with pytest.raises(ValueError, match="greedy"):
             generated(attach(model), x, **options)
     alone = LlamaForCausalLM(

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from .lens import Lens
 
 _SOURCE = ("input_ids", "attention_mask", "input_features", "inputs_embeds")
+_GREEDY = {
+    "num_beams": 1, "do_sample": False, "num_return_sequences": 1, "use_cache": True, "return_dict_in_generate": False,
+}  # fmt: skip
+"""Over what a checkpoint asks for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,24 +66,36 @@ def decoder_inputs(model: Any, x: Mapping[str, Tensor]) -> Tensor:
 def generated(lens: "Lens", x: Mapping[str, Any], **options: Any) -> CrossMaps:
     """Return the maps of a greedy generation, in which each step's row comes with what the model has said before it.
 
-    `options` are those of `generate`. Maps stop before the last token said, which nothing was predicted from. Raises ValueError
-    for sampling or beams, whose steps change rows, and for a model without cross-attention.
+    `options` are those of `generate`. Maps stop before the last token said, which nothing was predicted from, and steps before
+    the end marker of each example. Raises ValueError for sampling or beams, whose steps change rows, for a generation without a
+    cache, which repeats them, and for a model without cross-attention.
     """
-    if options.get("num_beams", 1) != 1 or options.get("do_sample") or options.get("num_return_sequences", 1) != 1:
+    greedy = options.get("num_beams", 1) == 1 and not options.get("do_sample")
+    if not greedy or options.get("num_return_sequences", 1) != 1 or options.get("use_cache") is False:
         raise ValueError(
-            "maps of a generation are those of a greedy one: no beams, no sampling, one sequence an example"
+            "maps of a generation are those of a greedy one with a cache: no beams, no sampling, one sequence an example"
         )
     given = {name: value for name, value in x.items() if name in _SOURCE}
     met: dict[int, list[Tensor]] = {}
     model: Any = lens.model
     with _listening(lens, met):
-        said: Tensor = model.generate(**given, **{**options, "num_beams": 1, "do_sample": False})
-    pad = getattr(getattr(model, "generation_config", None), "pad_token_id", None)
+        said: Tensor = model.generate(**given, **{**options, **_GREEDY})
     ids = said[:, :-1]
     weights = _stacked(lens, met)
     if weights.shape[3] != ids.shape[1]:
         raise ValueError(f"{weights.shape[3]} steps were heard, and {ids.shape[1]} tokens are behind them")
-    return CrossMaps(weights, _until(ids, pad), ids.cpu())
+    prompt = next(iter(met.values()))[0].shape[2]  # what the model was given, which may begin with an end marker
+    steps = _until(ids, _told(model, options, "pad_token_id"))
+    steps[:, prompt:] &= _before(ids[:, prompt:], _told(model, options, "eos_token_id"))
+    return CrossMaps(weights, steps, ids.cpu())
+
+
+def _told(model: Any, options: Mapping[str, Any], name: str) -> Any:
+    """Return what a generation takes for a special token; an option that is None says that there is none."""
+    if name in options:
+        return options[name]
+    configs = (options.get("generation_config"), getattr(model, "generation_config", None))
+    return next((token for config in configs if (token := getattr(config, name, None)) is not None), None)
 
 
 @contextmanager
@@ -112,3 +128,10 @@ def _until(ids: Tensor, pad: int | None) -> Tensor:
     real = (ids != pad).cpu()
     real[:, 0] = True  # a model may begin with its padding token, as T5 does
     return real.flip(1).cummax(1).values.flip(1)
+
+
+def _before(said: Tensor, eos: int | list[int] | None) -> Tensor:
+    """Return the steps before the first end marker, [example, step] bool."""
+    if eos is None:
+        return torch.ones(said.shape, dtype=torch.bool)
+    return torch.isin(said.cpu(), torch.as_tensor(eos).cpu()).cumsum(1) == 0

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from tokenizers import Tokenizer
+from tokenizers.decoders import ByteLevel
 from tokenizers.models import WordLevel
 from torch import Tensor
 from transformers import (
@@ -210,3 +211,12 @@ def test_classes_come_from_ids_and_not_from_places() -> None:
     told = source_classes(tokenizer(), torch.tensor([[4, 6]]), tags={6})[0].tolist()
     assert [CLASSES[n] for n in told] == ["special", "tag"]
     assert CLASSES[int(source_classes(tokenizer(), torch.tensor([[0]]))[0, 0])] == "special"
+
+
+def test_punctuation_is_told_by_what_a_token_decodes_to() -> None:
+    marks, words = ["Ġ,", "Ġ(", "Ċ", "âĢĻ", "Â¿", "..."], ["Ġcat", "Ã©", "s", "Ġ42"]
+    made = Tokenizer(WordLevel({word: n for n, word in enumerate([*marks, *words, "</s>"])}, unk_token="</s>"))
+    made.decoder = ByteLevel()
+    of_bytes = PreTrainedTokenizerFast(tokenizer_object=made, eos_token="</s>")
+    found = source_classes(of_bytes, torch.arange(11)[None])[0].tolist()
+    assert [CLASSES[n] for n in found] == ["punctuation"] * 6 + ["content"] * 4 + ["eos"]

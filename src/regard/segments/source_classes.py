@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor
 
+from .spelling import spell
 from .words import is_punctuation
 
 Class = Literal["content", "eos", "tag", "special", "punctuation"]
@@ -19,7 +20,7 @@ def source_classes(
     """Return the class of each token by its id, [example, token], numbers of `CLASSES`, -1 where the mask is 0.
 
     `eos` is the tokenizer's end marker; a `tag` is a language code: one of `tags`, or by default every special token that is none
-    of the usual ones; `special` are those. A token is `punctuation` if its spelling, without the mark of a space, has marks and
+    of the usual ones; `special` are those. A token is `punctuation` if what it decodes to, without white space, has marks and
     symbols only, or nothing. Places do not matter, so that older and newer layouts of NLLB are told apart from words alike.
     Source: arXiv 2605.01229, section 3.
     """
@@ -39,7 +40,7 @@ def source_classes(
         elif token in special:
             known[token] = number["special"]
         else:
-            text = str(tokenizer.convert_ids_to_tokens(token)).replace("\u2581", "").strip()
+            text = spell(tokenizer, [token])[0].replace("\u2581", "").strip()
             known[token] = number["punctuation" if not text or is_punctuation(text) else "content"]
     classes = ids.cpu().clone().apply_(known.__getitem__)
     return classes if attention_mask is None else classes.masked_fill(~attention_mask.cpu().bool(), -1)

@@ -147,6 +147,19 @@ def test_minilm_has_no_massive_token_and_so_no_sinks_of_the_residual_stream() ->
     assert float(found.texts[0].tables["weight"][1:5, 0].min()) > 0.3  # attention has a sink all the same
 
 
+@pytest.mark.parametrize("kind", ["bloom", "mpt"])
+def test_what_a_module_wrote_is_not_told_where_it_adds_the_residual_stream_itself(kind: str) -> None:
+    from transformers import BloomConfig, BloomForCausalLM, MptConfig, MptForCausalLM
+
+    torch.manual_seed(0)
+    bloom = BloomConfig(vocab_size=64, hidden_size=WIDTH, n_layer=3, n_head=4, initializer_range=0.3)
+    mpt = MptConfig(vocab_size=64, d_model=WIDTH, n_layers=3, n_heads=4, max_seq_len=32, initializer_range=0.3)
+    model = BloomForCausalLM(bloom) if kind == "bloom" else MptForCausalLM(mpt)
+    tables = atlas(model.eval(), torch.randint(0, 64, (1, 9))).texts[0].tables
+    assert {"norm", "cosine", "attn_out", "mlp_in", "weight"} <= tables.keys()
+    assert not {"mlp_out", "mlp_along", "mlp_norm"} & tables.keys()
+
+
 def test_half_precision_and_short_texts() -> None:
     model, ids = planted(llama)
     assert [sink.token for sink in atlas(model.bfloat16(), ids).secondary] == [11]

@@ -36,7 +36,9 @@ class TextSinks:
     cosine of the feed-forward layer's output with the residual stream of the primary sink and its norm over that one's; in each
     layer, means over heads: `weight` that a token gets from the queries that see it, `relative_weight`, that over what the
     primary sink gets from the same queries, `sink_heads`, the share of heads in which `weight` is above 0.3, `key_norm` and
-    `value_norm`, over the median of the text, and `query_key_cosine`.
+    `value_norm`, over the median of the text, and `query_key_cosine`. The feed-forward layer's output is what its module returns,
+    before a norm that follows it, as in Gemma 2; its three tables are missing where the module adds the residual stream itself,
+    as in BLOOM.
     """
 
     tokens: list[str]
@@ -191,9 +193,14 @@ class Streams:
             self._written = unit
         if kind == "resid_post":
             self.found += [(int(layer), one) for one in massive_activations(own)]
-            if self._written is not None:
-                self.cosines[f"mlp_along.{layer}"] = (unit[: self.candidates] @ self._written.mT).cpu()
-            self._written = None
+            written, self._written = self._written, None
+            if written is None:
+                return
+            fed = f"mlp_out.{layer}"
+            if torch.equal(written, unit) and torch.equal(self.norms[fed], self.norms[name]):
+                del self.norms[fed], self.cosines[fed]  # as in BLOOM, whose module adds the residual stream itself
+            else:
+                self.cosines[f"mlp_along.{layer}"] = (unit[: self.candidates] @ written.mT).cpu()
 
     def sinks(self, rule: SinkRule) -> tuple[int, Window | None, list[SinkToken]]:
         """Return the place of the candidate for a primary sink, its window, and the other sinks, by layer numbers."""

@@ -234,6 +234,43 @@ def test_inputs_that_are_ready_are_scanned() -> None:
     assert [len(one.tokens) for one in ready.examples] == [len(one.tokens) for one in texts.examples]
 
 
+def test_a_decoder_that_is_given_a_target_has_its_tokens_and_not_the_sources() -> None:
+    model, tokenizer = t5(), byte_level()
+    x = dict(regard.attach(model, tokenizer).encode(TEXTS))
+    width = x["input_ids"].shape[1]
+    target = torch.full((2, width), 2)  # as wide as the sources, and padded otherwise
+    target[:, 1:6] = torch.arange(20, 30).view(2, 5)
+    mask = torch.arange(width) < torch.tensor([[4], [6]])
+    result = scan(model, tokenizer, {**x, "decoder_input_ids": target, "decoder_attention_mask": mask.long()})
+    # The same without padding, and without a tokenizer.
+    alone = scan(model, None, {"input_ids": x["input_ids"][:1], "decoder_input_ids": target[:1, :4]})
+    own, other = result.examples[:2]
+    assert own.tokens == tokenizer.convert_ids_to_tokens(target[0, :4].tolist())
+    assert other.tokens == tokenizer.convert_ids_to_tokens(target[1, :6].tolist())
+    assert alone.examples[0].tokens == [str(token) for token in target[0, :4].tolist()]
+    for one, count in ((own, 4), (other, 6), (alone.examples[0], 4)):
+        assert one.norms is not None and len(one.segments) == len(one.received[0]) == len(one.norms[0]) == count
+    for found in (result, alone):
+        crossed = found.parts[1].cards
+        assert crossed is not None and crossed.queries == [0, 1, 2, 3]
+        assert len(found.examples[crossed.key_text].tokens) == width
+    for one, same in zip(result.examples[::2], alone.examples, strict=True):
+        np.testing.assert_allclose(one.scale, same.scale, rtol=1e-3)
+
+
+def test_a_decoder_without_a_target_is_fed_the_text_also_where_inputs_are_ready() -> None:
+    model, tokenizer = t5(), byte_level()
+    lens = regard.attach(model, tokenizer)
+    x = lens.encode(TEXTS)
+    ready, texts = (feed(lens, given, None, None, 2).encode([0, 1]) for given in (x, TEXTS))
+    for name in ("decoder_input_ids", "decoder_attention_mask"):
+        assert torch.equal(ready[name], texts[name]) and name not in x
+    bare = scan(model, tokenizer, {"input_ids": x["input_ids"][:1]})  # it has no padding, and needs no mask
+    for one, other in zip(bare.examples, scanned("pair").examples[::2], strict=True):
+        assert one.tokens == other.tokens and one.segments == other.segments
+        np.testing.assert_allclose(one.scale, other.scale, rtol=1e-3)
+
+
 def test_a_long_text_does_not_stretch_short_ones() -> None:
     lens = regard.attach(llama(), byte_level())
     texts = ["the dog", "the cat sat " * 30, "the mat", "the station"]

@@ -172,8 +172,7 @@ def _passed(model: nn.Module, vocabulary: Vocabulary, given: Mapping[str, Any]) 
         tokens = [["·"] * shape[1] for _ in examples]
     else:
         examples = [_known(vocabulary, row[real]) for row, real in zip(ids.cpu(), valid, strict=True)]
-        names = vocabulary.tokenizer.convert_ids_to_tokens if vocabulary.tokenizer is not None else _numbers
-        tokens = [[str(token) for token in names(row)] for row in ids.tolist()]
+        tokens = [vocabulary.names(row) for row in ids.tolist()]
     return Inputs(
         ready, tokens, Segmentation(examples, valid), [0] * len(examples), [(n, 0) for n in range(len(examples))]
     )
@@ -182,10 +181,6 @@ def _passed(model: nn.Module, vocabulary: Vocabulary, given: Mapping[str, Any]) 
 def _known(vocabulary: Vocabulary, ids: Tensor) -> Example:
     known = vocabulary.recall(ids)
     return vocabulary.example(ids) if known is None else replace(known, named=dict(known.named))
-
-
-def _numbers(ids: list[int]) -> list[str]:
-    return [str(i) for i in ids]
 
 
 def _tensor(name: str, value: Any) -> Any:

@@ -11,12 +11,12 @@ from torch import Tensor
 from ..core.protocols import Statistic
 from ..lens import Lens
 from ..lens.inputs import Inputs
-from ..segments import Grid
+from ..segments import Grid, Segmentation, Vocabulary
 from . import images
 from .cross_mass import source_mass
 from .data import Array, Cards, Example, Massive, Sink, SourceMass
 from .feed import Feed
-from .parts import Found
+from .parts import Found, real
 from .residual import Residual
 from .whereabouts import FavouriteKeys, PerKey, WholeEvidence, spaced
 
@@ -101,34 +101,32 @@ def _joined(values: Any, x: Inputs, part: Found) -> Tensor:
         return values[:, :, : int(x["image_grid_thw"][0].prod())]
     if part.name == "vision" and "pixel_values" in x and x["pixel_values"].ndim == 4:
         return values[:, :, : values.shape[2] // len(x["pixel_values"])]
-    real = _real(x, part)
-    return values if real is None or len(real) != values.shape[2] else values[:, :, real]
-
-
-def _real(x: Inputs, part: Found) -> Tensor | None:
-    """Which of the keys' tokens are not padding."""
-    if part.name == "vision" or not x.valid.shape[1]:
-        return None
-    return x.valid[0]
+    kept = real(x, part.name, part.role)
+    return values if kept is None or len(kept) != values.shape[2] else values[:, :, kept]
 
 
 def _tokens(x: Inputs, part: Found, count: int) -> tuple[list[str], list[str], int]:
     """The keys' tokens, the name of each, and how many were cut."""
-    real = _real(x, part)
-    if real is None:
+    there = real(x, part.name, part.role)
+    if there is None:
         others = count - _patch_count(x, count)
         names = [*(["class token"] if others else []), *(f"register {n}" for n in range(1, others))]
         names += [f"patch {n}" for n in range(count - len(names))]
         return names, ["first", *["special"] * max(others - 1, 0), *["image"] * (count - max(others, 1))], 0
-    kept = real.nonzero().flatten().tolist()
+    if part.name == "decoder" and part.role == "self" and "decoder_input_ids" in x:
+        return *_target(x.segments.examples[0].vocabulary, x["decoder_input_ids"][0].cpu()[there]), x.truncated[0]
+    kept = there.nonzero().flatten().tolist()
     tokens = [x.tokens[0][place] for place in kept]
     labels = x.segments.labels()[0]
-    segments = ["first", *(labels[place] for place in kept[1:])]
-    if part.name == "decoder" and part.role == "self" and "decoder_input_ids" in x:
-        names = x.segments.examples[0].vocabulary.tokenizer.convert_ids_to_tokens  # type: ignore[union-attr]
-        tokens = [str(token) for token in names(x["decoder_input_ids"][0].cpu()[real].tolist())]
-        segments = ["first", *(labels[place] for place in kept[:-1])]
-    return tokens, segments, x.truncated[0]
+    return tokens, ["first", *(labels[place] for place in kept[1:])], x.truncated[0]
+
+
+def _target(vocabulary: Vocabulary, ids: Tensor) -> tuple[list[str], list[str]]:
+    """The tokens of what a decoder is given, and the name of each: those of the source where it is the source, shifted."""
+    told = vocabulary.recall(ids[1:])
+    example = vocabulary.example(ids[1:]) if told is None else told
+    labels = Segmentation([example], torch.ones(1, len(example), dtype=torch.bool)).labels()[0]
+    return vocabulary.names(ids.tolist()), ["first", *labels]
 
 
 def _patch_count(x: Mapping[str, Any], count: int) -> int:
@@ -160,9 +158,9 @@ def _pictured(example: Example, lens: Lens, feed: Feed, place: int, x: Inputs, p
 
 def _cards(favourites: Any, x: Inputs, part: Found, received: Tensor, number: int) -> Cards:
     """The card of each head on one example, from its favourite keys [layer, head, query, rank, entry]."""
-    real = _real(x, part)
-    n = received.shape[2] if real is None else int(real.sum())
-    start = 0 if real is None else int(real.long().argmax())
+    keys_there, asking = (real(x, part.name, role) for role in (part.role, "self"))
+    n = received.shape[2] if asking is None else int(asking.sum())
+    start = 0 if keys_there is None else int(keys_there.long().argmax())
     keys, weights, bins = [], [], []
     for layer, columns in zip(favourites, received, strict=True):
         heads = [head for head in range(len(layer)) if not bool(columns[head].isnan().all())]

@@ -146,16 +146,19 @@ def _answered(lens: Lens, x: Inputs) -> Inputs:
         for token in (getattr(config, f"{name}_token_id", None) for name in ("decoder_start", "bos", "pad", "eos"))
         if token is not None
     )
-    ids, mask = x["input_ids"], x["attention_mask"]
+    ids = x["input_ids"]
+    mask = x.valid.to(ids)
     shifted = ids.roll(1, -1)
     shifted[mask.cumsum(-1) * mask == 1] = start  # the first real token of each text
-    x["decoder_input_ids"], x["decoder_attention_mask"] = shifted, mask.clone()
-    return x
+    target = {"decoder_input_ids": shifted, "decoder_attention_mask": mask}
+    return Inputs({**x, **target}, x.tokens, x.segments, x.truncated, x.chunks)
 
 
 def _ready(lens: Lens, given: Mapping[str, Any], batch_size: int) -> Feed:
     """A feed of inputs that are ready; raises ValueError for several examples with images, which cannot be told apart."""
     x = given if isinstance(given, Inputs) else lens.encode(given)
+    if "input_ids" in x and not {"decoder_input_ids", "decoder_inputs_embeds", "labels"} & x.keys():
+        x = _answered(lens, x)
     count = len(x.tokens)
     unit: Unit = "text" if x.valid.shape[1] else "image"
     if unit == "text" and "pixel_values" in x and count > 1:
@@ -169,7 +172,11 @@ def _ready(lens: Lens, given: Mapping[str, Any], batch_size: int) -> Feed:
         if unit == "text":  # without the padding that only the others need
             real = x.valid[rows].any(0).nonzero().flatten()
             keep = slice(int(real[0]), int(real[-1]) + 1)
-        inputs = {name: _rows(value, rows, keep, x.valid.shape) for name, value in x.items()}
+        whole = slice(None)  # the target has padding of its own
+        inputs = {
+            name: _rows(value, rows, whole if name.startswith("decoder_") else keep, x.valid.shape)
+            for name, value in x.items()
+        }
         tokens = [x.tokens[place][keep] for place in places]
         segments = Segmentation([x.segments.examples[place] for place in places], x.valid[rows][:, keep])
         return Inputs(inputs, tokens, segments, [x.truncated[p] for p in places], [x.chunks[p] for p in places])

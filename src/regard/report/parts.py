@@ -4,11 +4,15 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import torch
+from torch import Tensor
+
 from ..core.call import Call, Site
 from ..core.effects import Effect, Stage
 from ..core.protocols import Causality, Terms
 from ..core.where import Role, Where
 from ..lens import Lens
+from ..lens.inputs import Inputs
 
 NAMES = ("main", "decoder", "encoder", "vision", "audio")
 
@@ -63,6 +67,20 @@ def parts(lens: Lens, x: Mapping[str, Any]) -> list[Found]:
         raise ValueError(f"{type(lens.model).__name__} made no call of attention on these inputs")
     everything = [Found(part, role, sorted(sites, key=lambda s: s.layer)) for (part, role), sites in found.items()]
     return sorted(everything, key=lambda one: (not one.sites[0].main, one.role != "self", one.name))
+
+
+def real(x: Inputs, part: str, role: Role) -> Tensor | None:
+    """Return which keys of an attention are not padding in an example by itself, bool [token]; None where they are no tokens.
+
+    A decoder's own are those of the target; a mask that is not given hides nothing.
+    """
+    if part == "vision" or not x.valid.shape[1]:
+        return None
+    if part != "decoder" or role != "self" or "decoder_input_ids" not in x:
+        return x.valid[0]
+    mask = x.get("decoder_attention_mask")
+    found = torch.ones_like(x["decoder_input_ids"][0]) if mask is None else mask[0]
+    return found.bool().cpu()
 
 
 def title(one: Found, everything: list[Found], images_only: bool) -> str:

@@ -13,7 +13,7 @@ from ..lens.massive import MOST
 from ..lens.sink_atlas import SINK, Streams, attention_tables, told_at
 from ..lens.sink_levels import SinkRule, SinkToken
 from .data import Array, Massive, Sink, SinkKind
-from .parts import Found
+from .parts import Found, real
 
 EVIDENCE = ("mlp_along", "weight", "key_norm", "value_norm", "query_key_cosine")
 
@@ -99,8 +99,8 @@ class Residual:
         flat = stream[0] if stream.ndim == 3 else stream
         if self.part.name == "vision":
             return flat[: int(self.x["image_grid_thw"][0].prod())] if "image_grid_thw" in self.x else flat
-        real = self.x.valid[0]
-        return flat[real.to(flat.device)] if len(real) == len(flat) else flat
+        kept = real(self.x, self.part.name, self.part.role)
+        return flat if kept is None or len(kept) != len(flat) else flat[kept.to(flat.device)]
 
 
 def strongest(massive: Sequence[Massive]) -> list[Massive]:

@@ -42,6 +42,12 @@ class Vocabulary:
         """Return what ids [token] alone tell."""
         return Example(self, ids, pictures=find_pictures(ids, self.image))
 
+    def names(self, ids: Sequence[int]) -> list[str]:
+        """Return tokens as the tokenizer writes them; their numbers where there is none."""
+        return [
+            str(one) for one in (ids if self.tokenizer is None else self.tokenizer.convert_ids_to_tokens(list(ids)))
+        ]
+
     def spell(self, ids: Sequence[int]) -> tuple[str, list[tuple[int, int]]]:
         """Return the text of ids, and each token's range of characters in it."""
         return spell(self.tokenizer, ids)

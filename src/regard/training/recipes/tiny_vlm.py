@@ -53,10 +53,10 @@ class TinyVlm(Recipe):
         "Pictures of `regard.worlds.Scenes`, split `train`, with captions and questions, made up from the seed and the step; "
         "four objects of five have their typical colour. One step in eight has no pictures. Evaluated on pictures of another "
         "seed, with even colours (`*_accuracy`), with colours that are in no training picture (`held_out_colour`), and with "
-        "always (`consistent`) and never (`contrary`) the typical colours. `*_blind` is without the pictures, `*_blank` "
-        "with an empty picture in their place; `hallucinated` is the share of wrong answers to `contrary` that are the typical colour. "
-        "`typical_imagined` and `other_imagined` are the shares of Yes to whether an object is there in its typical colour, or "
-        "in another one, in pictures where it has neither."
+        "always (`consistent`) and never (`contrary`) the typical colours. `*_blind` is without the pictures, `*_blank` with "
+        "an empty picture in their place; `hallucinated` is the share of wrong answers to `contrary` that are the typical "
+        "colour. `typical_imagined` and `other_imagined` are the shares of Yes to whether an object is there in its typical "
+        "colour, or in another one, in pictures where it has neither."
     )
 
     steps: int = 4100

@@ -75,6 +75,12 @@ def test_maps_are_the_librarys_own(kind: str) -> None:
     assert bool((found.weights[1, ..., 6:] == 0).all())
 
 
+def test_a_reference_ends_before_its_end_marker_which_may_begin_it() -> None:
+    model, (x, target) = make("m2m100"), inputs()
+    target[0, 5] = 1  # as the first token is
+    assert teacher_forced(attach(model), x, target, pad=0, eos=1).steps.sum(1).tolist() == [5, 6]
+
+
 @pytest.mark.parametrize("kind", ["m2m100", "mbart", "marian", "t5"])
 def test_maps_of_a_generation_are_those_by_its_own_words(kind: str) -> None:
     model, (x, _) = make(kind), inputs()

@@ -37,15 +37,21 @@ class CrossMaps:
     ids: Tensor
 
 
-def teacher_forced(lens: "Lens", x: Mapping[str, Any], decoder_input_ids: Tensor, pad: int | None = None) -> CrossMaps:
+def teacher_forced(
+    lens: "Lens", x: Mapping[str, Any], decoder_input_ids: Tensor, pad: int | None = None, eos: int | None = None
+) -> CrossMaps:
     """Return the maps with the reference as the decoder's input, [example, step], in one pass; edits that are active count.
 
-    Steps behind the last token that is not `pad` do not count. Raises ValueError for a model without cross-attention.
+    Steps behind the last token that is not `pad` do not count, nor do those from an end marker `eos` on, which a shorter target
+    of a batch has as an input; a first token that is one begins the target. Raises ValueError for a model without
+    cross-attention.
     """
     given = {name: value for name, value in x.items() if name in _SOURCE}
     met: dict[int, list[Tensor]] = {}
     lens._run({**given, "decoder_input_ids": decoder_input_ids}, _keeping(met))
-    return CrossMaps(_stacked(lens, met), _until(decoder_input_ids, pad), decoder_input_ids.cpu())
+    steps = _until(decoder_input_ids, pad)
+    steps[:, 1:] &= _before(decoder_input_ids[:, 1:], eos)
+    return CrossMaps(_stacked(lens, met), steps, decoder_input_ids.cpu())
 
 
 @torch.no_grad()

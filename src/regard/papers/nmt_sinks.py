@@ -120,7 +120,7 @@ def look(model: Any, pairs: Pairs) -> Seen:
     """Return a model's maps on pairs."""
     lens = attach(model, check=False)
     given = {name: value.to(model.device) for name, value in pairs.inputs().items()}
-    maps = teacher_forced(lens, given, given["decoder_input_ids"], pad=0)
+    maps = teacher_forced(lens, given, given["decoder_input_ids"], pad=0, eos=1)
     return Seen(model, lens, pairs, maps, classes_of(pairs))
 
 
@@ -154,7 +154,7 @@ def _claims(last: Seen, first: Seen, setting: Setting, seed: int) -> Iterator[Me
     given, places = moved(last.pairs, seed)
     device = last.model.device
     given = {name: value.to(device) for name, value in given.items()}
-    rows = teacher_forced(last.lens, given, given["decoder_input_ids"], pad=0).weights.double().mean((1, 2))
+    rows = teacher_forced(last.lens, given, given["decoder_input_ids"], pad=0, eos=1).weights.double().mean((1, 2))
     filler = last.pairs.target.roles["filler"][:, 1:]
     there, slot = (
         float(rows.gather(2, at[:, None, None].expand(-1, rows.shape[1], 1))[..., 0][filler].mean())

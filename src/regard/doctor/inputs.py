@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from ..hosts.refuse import Refusal
 from ..lens import Lens
-from .made import FRAMES, device, frames_of, image_size, integer, noise, random_ids
+from ..lens.aside import device_of
+from .made import FRAMES, frames_of, image_size, integer, noise, random_ids
 from .media import with_media
 from .passes import run
 
@@ -125,7 +126,7 @@ def _ids(model: nn.Module) -> Iterator[dict[str, Any]]:
 
 
 def _boxes(model: nn.Module) -> Tensor:
-    corner = torch.arange(TOKENS, device=device(model))
+    corner = torch.arange(TOKENS, device=device_of(model))
     return torch.stack([corner, corner, corner + 5, corner + 7], -1).expand(2, -1, -1)
 
 

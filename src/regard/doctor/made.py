@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..lens.aside import device_of
+
 FRAMES = (32, 64, 100, 200)
 """Numbers of frames of sound to try, where the configuration names none."""
 
@@ -21,7 +23,7 @@ def random_ids(model: nn.Module, batch: int, tokens: int) -> Tensor | None:
     special = special_ids(model)
     plain = torch.tensor([token for token in range(size) if token not in special])
     drawn = torch.randint(len(plain), (batch, tokens), generator=torch.Generator().manual_seed(0))
-    return plain[drawn].to(device(model))
+    return plain[drawn].to(device_of(model))
 
 
 def special_ids(model: nn.Module) -> list[int]:
@@ -50,12 +52,7 @@ def _text(config: Any) -> Any:
 def noise(model: nn.Module, *shape: int) -> Tensor:
     """Return normal numbers in a model's precision and on its device."""
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device(model), dtype)
-
-
-def device(model: nn.Module) -> torch.device:
-    """Return where a model's first weights are."""
-    return next((p.device for p in model.parameters() if not p.is_meta), torch.device("cpu"))
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device_of(model), dtype)
 
 
 def takes(model: nn.Module, name: str) -> bool:
@@ -87,7 +84,7 @@ def patched(model: nn.Module, vision: Any) -> Iterator[dict[str, Any]]:
         return
     times = dict.fromkeys((integer(vision, "temporal_patch_size") or 1, 1))
     for time in times:
-        grid = torch.tensor([[1, 2 * merge, 3 * merge]] * 2, device=device(model))
+        grid = torch.tensor([[1, 2 * merge, 3 * merge]] * 2, device=device_of(model))
         for shape in ((channels * time * patch**2,), (channels, patch, patch)):
             yield {"pixel_values": noise(model, 2 * 6 * merge**2, *shape), "image_grid_thw": grid}
 

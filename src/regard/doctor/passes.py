@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..core.call import Call
 from ..core.patchwork import Patchwork
 from ..hosts import Tap
+from ..lens.aside import drawing_alike
 from ..lens.rows import rows_of
 
 
@@ -17,8 +18,7 @@ def run(model: nn.Module, x: Mapping[str, Any], **options: Any) -> Any:
     """Run the model without gradients, and without a cache unless `options` ask for one; what it draws, it draws alike."""
     known = inspect.signature(model.forward).parameters
     extra = {"use_cache": False} if "use_cache" in known else {}
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with torch.no_grad(), drawing_alike(model):
         return model(**{**x, **extra, **options})
 
 

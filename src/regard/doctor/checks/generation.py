@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ...edit import Interpolate
 from ...lens import Lens
+from ...lens.aside import drawing_alike
 from ..finding import Finding
 from ..made import special_ids
 from ..passes import apart, tolerance
@@ -54,8 +55,7 @@ Generated = tuple[tuple[Tensor, ...], Tensor]
 def _generated(model: Any, prompt: Mapping[str, Any], cache: bool) -> Generated:
     ids = prompt.get("input_ids")
     mask = {"attention_mask": torch.ones_like(ids)} if isinstance(ids, Tensor) else {}
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with torch.no_grad(), drawing_alike(model):
         done = model.generate(
             **{**mask, **prompt},
             max_new_tokens=NEW,

@@ -51,12 +51,13 @@ class TinyVlm(Recipe):
     )
     corpus = (
         "Pictures of `regard.worlds.Scenes`, split `train`, with captions and questions, made up from the seed and the step; "
-        "four objects of five have their typical colour. One step in eight has no pictures. Evaluated on pictures of another "
-        "seed, with even colours (`*_accuracy`), with colours that are in no training picture (`held_out_colour`), and with "
+        "four objects of five have their typical colour, and all of them in the last steps. One step in eight has no pictures. "
+        "Evaluated on pictures of another seed, with even colours (`*_accuracy`), with colours that are in no training picture "
+        "(`held_out_colour`), and with "
         "always (`consistent`) and never (`contrary`) the typical colours. `*_blind` is without the pictures, `*_blank` with "
         "an empty picture in their place; `hallucinated` is the share of wrong answers to `contrary` that are the typical "
-        "colour. `typical_imagined` and `other_imagined` are the shares of Yes to whether an object is there in its typical "
-        "colour, or in another one, in pictures where it has neither."
+        "colour. `*_imagined` are shares of Yes to whether something is there that is not, in `contrary` and `consistent` "
+        "pictures: an object in its `typical` colour or an `other` one that it has not there, or an `absent` one."
     )
 
     steps: int = 4100
@@ -76,6 +77,8 @@ class TinyVlm(Recipe):
     width: int = 128
     std: float = 0.06
     prior: float = 0.8
+    late: tuple[int, float] = (3500, 1.0)
+    """From this step on objects have their typical colour with this probability: by then it looks, and expects nothing."""
     texts: int = 5
     alone: tuple[tuple[int, int, tuple[Kind, ...]], ...] = (
         (1000, 2000, ("existence", "relation")),
@@ -131,7 +134,8 @@ class TinyVlm(Recipe):
 
     def batch(self, step: int) -> Mapping[str, Tensor]:
         rng = generator(self.seed, step)
-        things = [lay(rng, "train", self.prior) for _ in range(self.batch_size)]
+        prior = self.late[1] if step >= self.late[0] else self.prior
+        things = [lay(rng, "train", prior) for _ in range(self.batch_size)]
         seen = step % _UNSEEN != _UNSEEN - 1
         rows = []
         alone = next((kinds for first, end, kinds in self.alone if first <= step < end), None)
@@ -198,26 +202,35 @@ class TinyVlm(Recipe):
         }
 
     def _imagined(self, model: Any) -> dict[str, float]:
-        """Share of Yes to whether an object is there in its typical colour, which it never has, and in another wrong one."""
+        """Shares of Yes to whether something is there that is not, in pictures without and with typical colours."""
         rng = generator(HELD_OUT)
-        things = [lay(rng, "train", prior=0.0) for _ in range(2 * self.evaluated)]
-        asked = [shown[rng.integers(len(shown))] for shown in things]
-        typical = [typical_colour(one.name) for one in asked]
-        others = [[c for c in COLOURS if c not in (one.colour, own)] for one, own in zip(asked, typical, strict=True)]
-        found = {}
-        for name, colours in (
-            ("typical_imagined", typical),
-            ("other_imagined", [colours[rng.integers(len(colours))] for colours in others]),
-        ):
-            texts = [
-                fill("Is there a {colour} {query}? {answer}.", colour=colour, query=one.name, answer="No")
-                for colour, one in zip(colours, asked, strict=True)
+        found: dict[str, float] = {}
+        for kind, prior in (("contrary", 0.0), ("consistent", 1.0)):
+            things = [lay(rng, "train", prior) for _ in range(2 * self.evaluated)]
+            seen = [shown[rng.integers(len(shown))] for shown in things]
+            absent = [
+                str(rng.choice([name for name in DRAWN if name not in {t.name for t in shown}])) for shown in things
             ]
-            questions = to_questions([replace(text, facts={"answer": "No", "wrong": ["Yes"]}) for text in texts])
-            logits = answers(model, questions, self._shown(things), self.patches)
-            yes, no = (logits[:, words().index(word)] for word in ("Yes", "No"))
-            found[name] = _share(yes > no)
+            asked = {
+                "other": [(one.name, _wrong(rng, one.name, one.colour)) for one in seen],
+                "absent_typical": [(name, typical_colour(name)) for name in absent],
+                "absent_other": [(name, _wrong(rng, name)) for name in absent],
+            }
+            if kind == "contrary":
+                asked["typical"] = [(one.name, typical_colour(one.name)) for one in seen]
+            found |= {f"{kind}_{name}_imagined": self._yes(model, things, what) for name, what in asked.items()}
         return found
+
+    def _yes(self, model: Any, things: list[list[Thing]], asked: list[tuple[str, str]]) -> float:
+        """Share of Yes to whether an object of a name and a colour is there, in pictures where it is not."""
+        texts = [
+            fill("Is there a {colour} {query}? {answer}.", colour=colour, query=name, answer="No")
+            for name, colour in asked
+        ]
+        questions = to_questions([replace(text, facts={"answer": "No", "wrong": ["Yes"]}) for text in texts])
+        logits = answers(model, questions, self._shown(things), self.patches)
+        yes, no = (logits[:, words().index(word)] for word in ("Yes", "No"))
+        return _share(yes > no)
 
     def _told(self, model: Any) -> float:
         """Share of the objects and colours of captions that get the highest logit, given the caption up to there."""
@@ -331,6 +344,11 @@ def _padded(rows: list[_Row]) -> dict[str, Tensor]:
     labels = torch.tensor([row.labels + [IGNORED] * more for row, more in zip(rows, left, strict=True)])
     weights = torch.tensor([row.weights + [0.0] * more for row, more in zip(rows, left, strict=True)])
     return {"input_ids": ids, "attention_mask": (ids != PAD).long(), "labels": labels, "weights": weights}
+
+
+def _wrong(rng: np.random.Generator, name: str, colour: str | None = None) -> str:
+    """A colour that is neither the typical one of an object nor the one that it has."""
+    return str(rng.choice([other for other in COLOURS if other not in (colour, typical_colour(name))]))
 
 
 def _share(right: Tensor) -> float:

@@ -61,3 +61,8 @@ def shares(weights: Tensor) -> Tensor:
     """Return `|s_ij| / sum_j |s_ij|` of weights of any sign, [..., query, key]: what the paper measures in their place."""
     size = weights.abs()
     return size / size.sum(-1, keepdim=True).clamp_min(torch.finfo(size.dtype).tiny)
+
+
+def distributed(weights: Tensor) -> bool:
+    """Whether rows [..., query, key] are what a distribution gives to tokens: no weight below 0, and no sum above 1."""
+    return bool(weights.amin() >= 0) and bool(weights.sum(-1).amax() < 1.001)

@@ -16,8 +16,8 @@ from ..design.key_bias import KeyBias, KeyValueBias, ScaledSoftmax, ValueBias
 from ..design.normaliser import EluAttention, EluKernelAttention, SigmoidAttention
 from ..design.p_normalised import PNormalised
 from ..design.shared_bias import SharedKeyValueBias
-from ..design.signed import SignedAttention, shares
-from ..design.stored import Design, described, designs
+from ..design.signed import SignedAttention, distributed, shares
+from ..design.stored import Design, described
 from ..lens import attach
 from ..measure import SinkRate, SinkScore, SinkShare
 from ..training import AdamW, trained_model
@@ -396,7 +396,7 @@ def recipe(arm: str, seed: int, quick: bool = False) -> BenchSink:
 def sinks(model: nn.Module, ids: Tensor, position: int = 0) -> dict[str, float]:
     """Return sink rate in %, mass of the position and of no key, and what the first key gets before rows are normalised.
 
-    Of weights of any sign or sum, rate and mass are those of their `shares`, in the one layer that the bench models have.
+    Where rows are not `distributed`, rate and mass are those of their `shares`, in the one layer that the bench models have.
     """
     lens = attach(model, check=False)  # much weight decay leaves heads that write nothing, and those cannot be proved
     at: int | Literal["first"] = position or "first"
@@ -404,8 +404,9 @@ def sinks(model: nn.Module, ids: Tensor, position: int = 0) -> dict[str, float]:
         {"input_ids": ids}, [SinkRate(eps=EPS, position=at), SinkScore(position=at), SinkShare(), RawSink()]
     )
     rate, mass, share, raw = (float(found[name].mean.mean()) for name in found)
-    if any(isinstance(design, SignedAttention | PNormalised) for design in designs(model)):
-        scores = shares(lens.weights({"input_ids": ids}, 0))[..., position:, position].mean(-1)
+    weights = lens.weights({"input_ids": ids}, 0)
+    if not distributed(weights):
+        scores = shares(weights)[..., position:, position].mean(-1)
         rate, mass = float((scores > EPS).float().mean()), float(scores.mean())
     return {"rate": 100 * rate, "mass": mass, "beside": share, "raw": raw}
 

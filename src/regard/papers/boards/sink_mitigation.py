@@ -16,8 +16,7 @@ import torch
 from torch import nn
 
 from ...design.key_bias import SoftmaxOffByOne, ValueBias
-from ...design.p_normalised import PNormalised
-from ...design.signed import SignedAttention, shares
+from ...design.signed import distributed, shares
 from ...design.sink_logit import SinkLogit
 from ...design.stored import Design, described
 from ...lens import attach
@@ -106,8 +105,9 @@ def score(run: Run) -> Mapping[str, float]:
         logits = model(input_ids=ids).logits[:, :-1]
     losses = nn.functional.cross_entropy(logits.mT, ids[:, 1:], reduction="none").cpu()
     lens = attach(model, check=False)
-    if isinstance(run.entry.method, SignedAttention | PNormalised):
-        scores = shares(lens.weights({"input_ids": ids}, 0))[..., 0].mean(-1)
+    weights = lens.weights({"input_ids": ids}, 0)
+    if not distributed(weights):
+        scores = shares(weights)[..., 0].mean(-1)
         rate, mass = float((scores > EPS).float().mean()), float(scores.mean())
     else:
         found = lens.measure({"input_ids": ids}, [SinkRate(eps=EPS), SinkMass()])
